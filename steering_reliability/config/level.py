@@ -1,0 +1,252 @@
+"""A level: what it runs and claims, as its YAML file says.
+
+This module knows nothing about pytest, torch or how a level is run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidatorFunctionWrapHandler,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from steering_reliability.cells import Intervention
+from steering_reliability.claims import CLAIM_SETTINGS
+from steering_reliability.config.reading import ModelsByKey, Settings, read_yaml, validate, wrong
+from steering_reliability.config.sections import (
+    ControlSettings,
+    DirectionSettings,
+    GenerationSettings,
+    LayersFrom,
+    NonEmpty,
+    PromptSettings,
+    read_layers,
+    refuse_repeats,
+)
+from steering_reliability.errors import SteeringError
+from steering_reliability.prompts import FILE_SUFFIXES, Prompt, load_prompts
+
+
+class LevelConfig(Settings):
+    """One level of the ladder; see the attributes of its parts.
+
+    Attributes:
+        level: name of the level and of its pytest marker.
+        question: what the level answers.
+        run: name of the run folder, ``{model}`` in it stands for the model's name; by default
+            the level's name.
+        layers: layer indices, or depths between 0 and 1, or a mapping that names the level whose
+            decision they are taken from.
+        interventions: ``add``, ``ablate``.
+        alphas: strengths, 0 among them.
+        claims: settings of the claims by name, in the order of the file.
+        inconclusive: whether an inconclusive claim fails the run.
+    """
+
+    level: str
+    question: NonEmpty
+    run: str = Field(default_factory=lambda data: data["level"])
+    layers: list[int | float] | LayersFrom
+    interventions: list[Intervention] = Field(min_length=1)
+    alphas: list[Annotated[float, Field(allow_inf_nan=False)]] = Field(min_length=1)
+    prompts: PromptSettings
+    direction: DirectionSettings = DirectionSettings()
+    generation: GenerationSettings = GenerationSettings()
+    controls: ControlSettings = ControlSettings()
+    claims: Annotated[dict[str, SerializeAsAny[BaseModel]], ModelsByKey(CLAIM_SETTINGS)] = Field(
+        default_factory=dict
+    )
+    inconclusive: Literal["pass", "fail"] = "pass"
+    _path: Path | None = PrivateAttr(default=None)
+
+    @property
+    def path(self) -> Path | None:
+        """The YAML file that the level was read from."""
+        return self._path
+
+    @field_validator("level")
+    @classmethod
+    def _is_a_marker(cls, level: str) -> str:
+        if not level.isidentifier():
+            raise wrong(level, "a marker's name: letters, digits and underscores")
+        return level
+
+    @field_validator("run")
+    @classmethod
+    def _is_a_folder_name(cls, run: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]*", run.replace("{model}", "model"), re.ASCII):
+            raise wrong(run, "a folder's name; only {model} may stand in braces")
+        return run
+
+    # In place of the union's own errors, which would list every way to have meant it.
+    @field_validator("layers", mode="wrap")
+    @classmethod
+    def _layers_or_a_decision(
+        cls, layers: Any, _: ValidatorFunctionWrapHandler
+    ) -> list[int | float] | LayersFrom:
+        return read_layers(layers)
+
+    @field_validator("interventions")
+    @classmethod
+    def _each_intervention_once(cls, interventions: list[Intervention]) -> list[Intervention]:
+        refuse_repeats(interventions)
+        return interventions
+
+    @field_validator("alphas")
+    @classmethod
+    def _alphas_have_a_baseline(cls, alphas: list[float]) -> list[float]:
+        refuse_repeats(alphas)
+        if 0 not in alphas:
+            raise wrong(alphas, "0 among the alphas, which every effect is measured against")
+        return alphas
+
+    @field_validator("claims", mode="before")
+    @classmethod
+    def _claims_have_their_settings(cls, claims: Any) -> Any:
+        if not isinstance(claims, dict):
+            return claims
+        fields: dict[str, Any] = {name: (model, None) for name, model in CLAIM_SETTINGS.items()}
+        # A claim with nothing after its name takes every default.
+        given = {name: {} if settings is None else settings for name, settings in claims.items()}
+        read = create_model("Claims", __base__=Settings, **fields).model_validate(given)
+        return {name: getattr(read, name) for name in given}
+
+    @model_validator(mode="after")
+    def _what_is_named_exists(self) -> LevelConfig:
+        self._check_split("direction.learn_from.split", self.direction.learn_from.split)
+        if self.controls.random or self.controls.shuffled or self.controls.reversed:
+            self._check_split("controls.split", self.controls.split)
+        for claim, settings in self.claims.items():
+            for key, value in settings:
+                if key == "split" or key.endswith("_split"):
+                    self._check_split(f"claims.{claim}.{key}", value)
+                elif key in ("alpha", "alphas") and value is not None:
+                    for alpha in [value] if key == "alpha" else value:
+                        self._check_alpha(f"claims.{claim}.{key}", alpha)
+        return self
+
+    def _check_split(self, key: str, split: str) -> None:
+        if split not in self.prompts.splits:
+            known = ", ".join(self.prompts.splits)
+            raise wrong(split, f"a split of this level: {known}", key=key)
+
+    def _check_alpha(self, key: str, alpha: float) -> None:
+        if alpha not in self.alphas:
+            known = ", ".join(f"{known:g}" for known in self.alphas)
+            raise wrong(alpha, f"an alpha of this level: {known}", key=key)
+
+    def resolve_layers(self, n_layers: int) -> list[int]:
+        """Layer indices in a model of ``n_layers`` blocks, in the file's order.
+
+        Layers that an earlier level decides are the default ones here.
+
+        Raises:
+            SteeringError: the model has no such layer.
+        """
+        layers = self.layers.default if isinstance(self.layers, LayersFrom) else self.layers
+        key = "layers.default" if isinstance(self.layers, LayersFrom) else "layers"
+        return resolve_layers(layers, n_layers, where=f"{self.path or self.level}: {key}")
+
+    def load_prompts(self) -> dict[str, list[Prompt]]:
+        """All prompts of every split, in the splits' order; levels evaluate the first ones.
+
+        Raises:
+            SteeringError: a source is unusable, or has fewer prompts than ``per_split``.
+        """
+        folder = (self.path.parent if self.path else Path()) / self.prompts.folder
+        loaded = {}
+        for split, wanted in self.prompts.splits.items():
+            file = Path(os.path.normpath(folder / wanted.source))
+            is_file = file.exists() or file.suffix.lower() in FILE_SUFFIXES
+            loaded[split] = load_prompts(
+                file if is_file else wanted.source,
+                split=split,
+                columns=wanted.columns,
+                limit=wanted.limit,
+            )
+            found, per_split = len(loaded[split]), self.prompts.per_split
+            if per_split != "all" and found < per_split:
+                raise SteeringError(
+                    f"{self.path or self.level}: prompts.per_split: found {per_split}, expected "
+                    f"at most {found}, which is what {split} has; lower it or add prompts"
+                )
+        return loaded
+
+    def run_name(self, model: str) -> str:
+        """The run folder's name for a model (a profile's name)."""
+        return self.run.replace("{model}", re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain builtins with every default filled in; fit for JSON and for YAML."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_level(path: str | Path) -> LevelConfig:
+    """Read a level's YAML file.
+
+    Raises:
+        SteeringError: it is missing, not YAML, or wrong; the error names file and key.
+    """
+    path = Path(path)
+    config = validate(LevelConfig, read_yaml(path, "a level"), path)
+    config._path = path
+    return config
+
+
+def find_levels(folder: str | Path) -> dict[str, Path]:
+    """The levels whose YAML files are in ``<folder>/configs``, by name, without reading them all.
+
+    Only the ``level:`` line is looked at, so that a mistake elsewhere in a file does not hide its
+    level; a file without one goes by its own name.
+
+    Raises:
+        SteeringError: two files are the same level.
+    """
+    levels: dict[str, Path] = {}
+    for path in sorted(filter(Path.is_file, Path(folder, "configs").glob("*.yaml"))):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        line = re.search(r"""^level:\s*["']?(\w+)""", text, re.MULTILINE)
+        name = line[1] if line else path.stem
+        if name in levels:
+            raise SteeringError(
+                f"{path}: level: found {name!r} as in {levels[name]}, expected each level once; "
+                "rename one"
+            )
+        levels[name] = path
+    return levels
+
+
+def resolve_layers(layers: Sequence[int | float], n_layers: int, where: str) -> list[int]:
+    """Layer indices of layers and depths: depth 0.4 of a model of 30 blocks is layer 12.
+
+    Args:
+        layers: indices from 0, or depths between 0 and 1.
+        n_layers: number of blocks of the model.
+        where: file and key, for the error.
+
+    Raises:
+        SteeringError: the model has no such layer.
+    """
+    indices = []
+    for layer in layers:
+        index = layer if isinstance(layer, int) else min(round(layer * n_layers), n_layers - 1)
+        if not 0 <= index < n_layers:
+            raise SteeringError(
+                f"{where}: found {layer}, expected a layer from 0 to {n_layers - 1} (the model "
+                f"has {n_layers}); name one of those or a depth such as 0.4"
+            )
+        indices.append(index)
+    # Two depths may be one layer of a small model.
+    return list(dict.fromkeys(indices))

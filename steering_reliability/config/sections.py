@@ -1,0 +1,188 @@
+"""The parts of a level's YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, TypeAdapter, field_validator, model_validator
+
+from steering_reliability.config.reading import Settings, wrong
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+def _read_layer(value: object) -> int | float:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise wrong(value, "a layer (0 or more) or a depth between 0 and 1")
+
+
+def read_layers(value: object) -> list[int | float] | LayersFrom:
+    """The value of ``layers``: a list, or a mapping that points to a decision."""
+    if isinstance(value, LayersFrom):
+        return value
+    if isinstance(value, dict):
+        return LayersFrom.model_validate(value)
+    return _read_layer_list(value, "a list of layers or depths, or a mapping with from and default")
+
+
+def _read_layer_list(
+    value: object, expected: str = "a list of layers or depths"
+) -> list[int | float]:
+    if not isinstance(value, list) or not value:
+        raise wrong(value, expected)
+    layers = _LAYERS.validate_python(value)
+    refuse_repeats(layers)
+    return layers
+
+
+def _read_per_split(value: object) -> int | Literal["all"]:
+    if value == "all":
+        return "all"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise wrong(value, "a whole number of at least 1, or all")
+
+
+def refuse_repeats(values: Sequence[object]) -> None:
+    """Raise for the first value of a list that it already held."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise wrong(value, "each value once", key=f"[{index}]")
+
+
+Layer = Annotated[int | float, PlainValidator(_read_layer)]
+_LAYERS: TypeAdapter[list[int | float]] = TypeAdapter(list[Layer])
+
+
+class LayersFrom(Settings):
+    """Layers that an earlier level's decision names, and those to take while there is none."""
+
+    level: NonEmpty = Field(alias="from")
+    default: Annotated[list[int | float], PlainValidator(_read_layer_list)]
+
+
+class SplitSource(Settings):
+    """Where a split's prompts come from: a file, or a ``datasets`` source with its columns."""
+
+    source: NonEmpty
+    columns: dict[str, str] = Field(default_factory=dict)
+    limit: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_file_name_is_short_for_a_source(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"source": value}
+        if not isinstance(value, dict | SplitSource):
+            raise wrong(value, "a file name, or a mapping with the keys source, columns, limit")
+        return value
+
+
+class PromptSettings(Settings):
+    """The level's prompts.
+
+    Attributes:
+        folder: where the splits' files are; relative to the level's YAML file.
+        per_split: prompts of each split that the level evaluates, from the first on, or ``"all"``.
+        splits: source of each split by name.
+    """
+
+    folder: NonEmpty = "../prompts"
+    per_split: Annotated[int | Literal["all"], PlainValidator(_read_per_split)]
+    splits: dict[str, SplitSource] = Field(min_length=1)
+
+    @field_validator("splits")
+    @classmethod
+    def _split_names_are_words(cls, splits: dict[str, SplitSource]) -> dict[str, SplitSource]:
+        for name in splits:
+            if not name.isidentifier():
+                raise wrong(name, "a name of letters, digits and underscores")
+        return splits
+
+
+class PrefixPair(Settings):
+    """Two beginnings of a response to the same prompt; their difference is the direction."""
+
+    refusal: NonEmpty
+    compliance: NonEmpty
+
+
+class LearnFrom(Settings):
+    """The prompts that the direction is learned from: the last so many of a split."""
+
+    split: str = "harm_train"
+    last: int = Field(default=64, ge=1)
+
+
+class DirectionSettings(Settings):
+    """How the direction is learned.
+
+    Attributes:
+        method: ``contrastive_prefix``.
+        pairs: prefix pairs; the package's own where there are none.
+        learn_from: the learning prompts.
+        at: tokens whose activations are compared.
+        alpha_unit: one unit of alpha as a fraction of the median residual norm; the model
+            profile's where there is none.
+    """
+
+    method: Literal["contrastive_prefix"] = "contrastive_prefix"
+    pairs: list[PrefixPair] | None = Field(default=None, min_length=1)
+    learn_from: LearnFrom = LearnFrom()
+    at: Literal["response", "last_prompt"] = "response"
+    alpha_unit: float | None = Field(default=None, gt=0, le=1)
+
+
+class GenerationSettings(Settings):
+    """How completions are generated.
+
+    Attributes:
+        max_new_tokens: most tokens of a completion.
+        temperature: 0 is greedy decoding.
+        top_p: share of the probability that is sampled from.
+        samples: completions per prompt and cell.
+        seed: of sampling.
+        positions: ``response`` steers the last prompt token and every generated one, ``all``
+            the prompt too.
+        slots: rows of a batch; the model profile's where there is none.
+    """
+
+    max_new_tokens: int = Field(default=48, ge=1)
+    temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    samples: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0)
+    positions: Literal["response", "all"] = "response"
+    slots: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _greedy_has_one_sample(self) -> GenerationSettings:
+        if self.temperature == 0 and self.samples > 1:
+            raise wrong(
+                self.samples,
+                "1 with temperature 0, where every sample is the same; raise the temperature",
+                key="samples",
+            )
+        return self
+
+
+class ControlSettings(Settings):
+    """Directions of the same norm that should not work, per tested layer.
+
+    Attributes:
+        random: random directions.
+        shuffled: directions from half-flipped pairs.
+        reversed: whether the direction is also added with its sign turned.
+        split: the split whose prompts they run on.
+    """
+
+    random: int = Field(default=0, ge=0)
+    shuffled: int = Field(default=0, ge=0)
+    reversed: bool = False
+    split: str = "harm_test"

@@ -1,0 +1,1 @@
+"""Models: where they are, how they are asked, and what steering needs to know of them."""

@@ -1,0 +1,31 @@
+"""Prompts: reading them, and refusing sets that would make a result meaningless.
+
+A set with duplicates counts one observation several times; a prompt that leaks from the split a
+direction is learned from into the split it is judged on makes generalisation look better than it
+is. Both are checked here. This package knows nothing about models, levels or scores, and needs
+the ``datasets`` library only for sources other than JSONL.
+"""
+
+from __future__ import annotations
+
+from steering_reliability.prompts.duplicates import (
+    NEAR_DUPLICATE,
+    check_prompts,
+    fold,
+    near_duplicates,
+    similarity,
+)
+from steering_reliability.prompts.prompt import Prompt, prompts_hash
+from steering_reliability.prompts.reading import FILE_SUFFIXES, load_prompts
+
+__all__ = [
+    "FILE_SUFFIXES",
+    "NEAR_DUPLICATE",
+    "Prompt",
+    "check_prompts",
+    "fold",
+    "load_prompts",
+    "near_duplicates",
+    "prompts_hash",
+    "similarity",
+]

@@ -1,0 +1,244 @@
+"""Prompts from JSONL files and from what the ``datasets`` library reads.
+
+Errors name file, line or row, key, what was found and what is expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steering_reliability.errors import SteeringError
+from steering_reliability.prompts.duplicates import fold
+from steering_reliability.prompts.prompt import Prompt, cut, short
+
+FIELDS = ("id", "prompt", "category", "style")
+FILE_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet"})
+
+
+def load_prompts(
+    source: str | Path,
+    *,
+    split: str = "",
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+) -> list[Prompt]:
+    """Read the prompts of one split, in the order of the source.
+
+    Args:
+        source: a JSONL file with one ``{"id", "prompt", "category", "style"}`` per line (only
+            ``prompt`` is required); or anything the ``datasets`` library reads: a csv, parquet
+            or json file, a folder, or a hub id ``owner/name[/configuration[/split]]``.
+        split: the prompts' split; by default the file's stem (the last part of a hub id).
+        columns: names in the source for ``id``, ``prompt``, ``category``, ``style``, where they
+            differ: ``{"prompt": "goal"}``.
+        limit: keep the first so many prompts. A JSONL file is checked to its end all the same.
+
+    Returns:
+        At least one prompt; a row without an id is called ``<split>-<row>``, rows from 1.
+
+    Raises:
+        SteeringError: the source is missing, empty or unreadable, a prompt has no text, an id or
+            a text (but for case, white space and punctuation) occurs twice, a column that
+            ``columns`` names is missing, or ``limit`` is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise SteeringError(f"{source}: limit: found {limit}, expected a whole number of 1 or more")
+    names = _column_names(source, columns or {})
+    path = Path(source)
+    is_local = isinstance(source, Path) or path.exists() or path.suffix.lower() in FILE_SUFFIXES
+    if is_local and not path.exists():
+        raise SteeringError(
+            f"{source}: found no such file, expected a prompt file; check the path{_nearby(path)}"
+        )
+    if is_local and path.suffix.lower() == ".jsonl" and path.is_file():
+        rows = _jsonl_rows(path)
+    else:
+        rows = _dataset_rows(path if is_local else str(source), limit)
+    split = split or (path.stem if is_local else path.name)
+    prompts = _prompts_of_rows(rows, source, split, names, asked=set(columns or ()))
+    return prompts if limit is None else prompts[:limit]
+
+
+@dataclass(frozen=True)
+class _Row:
+    where: str
+    values: Mapping[str, Any]
+
+
+def _column_names(source: str | Path, columns: Mapping[str, str]) -> dict[str, str]:
+    for field in columns:
+        if field not in FIELDS:
+            nearest = difflib.get_close_matches(field, FIELDS, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(FIELDS)}"
+            raise SteeringError(f"{source}: columns.{field}: unknown key; {hint}")
+    return {field: columns.get(field, field) for field in FIELDS}
+
+
+def _jsonl_rows(path: Path) -> Iterator[_Row]:
+    try:
+        # Universal newlines, not str.splitlines: JSON strings may hold U+2028 as it is.
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _Row(f"{path}:{number}", _json_object(f"{path}:{number}", line))
+    except UnicodeDecodeError as error:
+        raise SteeringError(
+            f"{path}: found bytes that are not UTF-8 ({error.reason}), expected JSONL in UTF-8; "
+            "save the file as UTF-8"
+        ) from error
+    except OSError as error:
+        raise SteeringError(
+            f"{path}: found a file that cannot be read ({error.strerror}), expected JSONL; "
+            "check its permissions"
+        ) from error
+
+
+def _json_object(where: str, line: str) -> Mapping[str, Any]:
+    expected = 'expected one JSON object per line, like {"id": "a-1", "prompt": "Why?"}'
+    try:
+        value = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise SteeringError(
+            f"{where}: found bad JSON ({reason}): {short(line.strip())}, {expected}; mend the line"
+        ) from error
+    if not isinstance(value, dict):
+        raise SteeringError(f"{where}: found {short(value)}, {expected}; mend the line")
+    return value
+
+
+def _dataset_rows(source: str | Path, limit: int | None) -> Iterator[_Row]:
+    # Importing datasets takes seconds and pulls in pandas: only who needs it pays.
+    import datasets
+
+    part = ""
+    try:
+        if isinstance(source, Path) and source.is_dir() and _is_saved(source):
+            found: Any = datasets.load_from_disk(str(source))
+        elif isinstance(source, Path) and source.is_dir():
+            found = datasets.load_dataset(str(source))
+        elif isinstance(source, Path):
+            builder = {".jsonl": "json"}.get(source.suffix.lower(), source.suffix.lower()[1:])
+            if source.suffix.lower() not in FILE_SUFFIXES:
+                raise ValueError(f"found a {source.suffix or 'suffixless'} file")
+            found = datasets.load_dataset(builder, data_files=str(source))
+        else:
+            owner, name, configuration, part = (source.split("/", 3) + [""] * 4)[:4]
+            found = datasets.load_dataset(
+                f"{owner}/{name}".rstrip("/"), configuration or None, split=part or None
+            )
+    # The library and its readers raise anything from OSError to pyarrow's own errors.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SteeringError(
+            f"{source}: found no readable data set ({cut(reason)}), expected a jsonl, json, csv "
+            "or parquet file, a folder of them, or a hub id; check the name and the network"
+        ) from error
+    if isinstance(found, Mapping):
+        if len(found) != 1:
+            raise SteeringError(
+                f"{source}: found the splits {', '.join(map(str, found))}, expected one; "
+                "name it, as owner/name/configuration/split or as one folder or file of the source"
+            )
+        found = next(iter(found.values()))
+    rows = found if limit is None else found.select(range(min(limit, len(found))))
+    for number, values in enumerate(rows, start=1):
+        yield _Row(f"{source}:{number}", values)
+
+
+def _is_saved(folder: Path) -> bool:
+    """Whether the folder is what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote."""
+    return (folder / "state.json").exists() or (folder / "dataset_dict.json").exists()
+
+
+def _prompts_of_rows(
+    rows: Iterable[_Row],
+    source: str | Path,
+    split: str,
+    names: Mapping[str, str],
+    asked: set[str],
+) -> list[Prompt]:
+    prompts = []
+    ids: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        for field in sorted(asked):
+            if names[field] not in row.values:
+                raise SteeringError(
+                    f"{row.where}: columns.{field}: found no column {names[field]!r}, "
+                    f"expected one of {', '.join(map(str, row.values))}; mend the column mapping"
+                )
+        text = _text_of(row, names["prompt"])
+        name = _id_of(row, names["id"], fallback=f"{split}-{number}")
+        if name in ids:
+            raise SteeringError(
+                f"{row.where}: id: found {name!r} as in {ids[name]}, "
+                "expected each id once; rename one"
+            )
+        folded = fold(text)
+        if folded in texts:
+            raise SteeringError(
+                f"{row.where}: prompt: found {short(text)} as in {texts[folded]}, "
+                "expected each text once; remove one"
+            )
+        ids[name] = texts[folded] = row.where
+        category, style = (_label_of(row, names[field]) for field in ("category", "style"))
+        prompts.append(Prompt(name, text, split, category, style))
+    if not prompts:
+        raise SteeringError(
+            f"{source}: found no prompts, expected at least one; add prompts or name another file"
+        )
+    return prompts
+
+
+def _text_of(row: _Row, column: str) -> str:
+    if column not in row.values:
+        found = ", ".join(map(str, row.values)) or "nothing"
+        raise SteeringError(
+            f"{row.where}: {column}: found only {found}, expected the prompt's text under "
+            f"{column!r}; add it, or map it with columns: {{prompt: …}}"
+        )
+    text = row.values[column]
+    if not isinstance(text, str) or not text.strip():
+        raise SteeringError(
+            f"{row.where}: {column}: found {short(text)}, expected the prompt's text; "
+            "write it or remove the row"
+        )
+    if _has_surrogate(text):
+        raise SteeringError(
+            f"{row.where}: {column}: found half a surrogate pair in {short(text)}, "
+            "expected text that UTF-8 can hold; mend the escape"
+        )
+    return text
+
+
+def _id_of(row: _Row, column: str, fallback: str) -> str:
+    name = row.values.get(column)
+    if name is None:
+        return fallback
+    if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
+        raise SteeringError(
+            f"{row.where}: {column}: found {short(name)}, expected text or a whole number; "
+            "write an id or leave it out"
+        )
+    return str(name)
+
+
+def _label_of(row: _Row, column: str) -> str:
+    value = row.values.get(column)
+    return "" if value is None else str(value)
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _nearby(path: Path) -> str:
+    siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
+    nearest = difflib.get_close_matches(path.name, siblings, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
