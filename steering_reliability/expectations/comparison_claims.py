@@ -1,0 +1,239 @@
+"""Claims that compare effects: over alphas, between splits, against controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from steering_reliability import statistics
+from steering_reliability.cells import Cell
+from steering_reliability.claims import (
+    AlphaMonotonicity,
+    BeatsControls,
+    Coherence,
+    GeneralizationGap,
+)
+from steering_reliability.expectations import rules
+from steering_reliability.expectations.questions import CONFIDENCE, Question, coherence_gate
+from steering_reliability.expectations.tables import Floats, MissingScoresError
+from steering_reliability.expectations.verdicts import Verdict, change, interval, number, p_text
+from steering_reliability.statistics import Estimate
+
+# Random directions that a rank test needs before it can reach p = .05.
+RANK_RIVALS = 19
+
+
+def alpha_monotonicity(question: Question) -> Verdict:
+    """Refusal rises over the coherent alphas in a row from 0, and no step falls (bootstrap)."""
+    settings = question.expect(AlphaMonotonicity)
+    if question.layer is None:
+        raise MissingScoresError("the claim needs a layer")
+    target = f"layer{question.layer}-add"
+    ladder = _alphas(question, settings)
+    if len(ladder) < 3:
+        tried = ", ".join(f"{cell.alpha:g}" for cell in ladder)
+        raise MissingScoresError(f"the claim needs three alphas from 0 on, found {tried}")
+    coherent = _coherent_prefix(question, ladder)
+    named = ", ".join(f"{cell.alpha:g}" for cell in coherent)
+    if len(coherent) < 3:
+        reason = f"text is coherent at alpha {named} only, a trend needs three alphas from 0 on"
+        return question.unanswered(target, "inconclusive", reason)
+
+    alphas = [cell.alpha for cell in coherent]
+    rates = question.table.aligned(coherent, "is_refusal", (settings.split,))
+    scores = question.table.aligned(coherent, "refusal_score", (settings.split,))
+    slope = statistics.trend(np.column_stack(scores), alphas, CONFIDENCE)
+    if slope.reason:
+        return question.unanswered(target, "inconclusive", slope.reason, slope.n)
+    confidence = step_confidence(len(coherent) - 1)
+    steps = [
+        statistics.paired_difference(after, before, confidence, one_sided=True)
+        for before, after in pairwise(rates)
+    ]
+    rule = rules.never_falls(
+        slope.low,
+        slope.high,
+        [step.low for step in steps],
+        [step.high for step in steps],
+        settings.tolerance,
+    )
+    worst = min(steps, key=lambda step: step.low)
+    place = steps.index(worst)
+    spread = float(statistics.prompt_slopes(np.column_stack(scores), alphas).std(ddof=1))
+
+    def settle() -> int | None:
+        least = settings.least_effect / (alphas[-1] - alphas[0])
+        needs = [
+            statistics.prompts_for_slope(spread, least, CONFIDENCE),
+            statistics.prompts_for_difference(
+                statistics.planning_rate(rates[place]),
+                0.0,
+                -settings.tolerance,
+                confidence,
+                one_sided=True,
+            ),
+        ]
+        return None if None in needs else max(need for need in needs if need is not None)
+
+    return question.verdict(
+        target,
+        rules.outcome(rule),
+        slope,
+        f"the refusal score on {settings.split} {change(slope.value)} "
+        f"{interval(slope, digits=3)} per unit of alpha over alpha {named} (n = {slope.n} prompts, "
+        f"permutation {p_text(slope.p_value)}), its lowest step is {interval(worst)} from alpha "
+        f"{alphas[place]:g} to {alphas[place + 1]:g}",
+        settle,
+        f"a rise of {number(settings.least_effect)} over that range",
+        details={
+            "alphas": named,
+            "worst_step": worst.value,
+            "worst_step_low": worst.low,
+            "worst_step_high": worst.high,
+            "worst_step_from": alphas[place],
+        },
+    )
+
+
+def step_confidence(steps: int) -> float:
+    """Of each step's one-sided bound, the 5% shared among the steps (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / steps
+
+
+def _alphas(question: Question, settings: AlphaMonotonicity) -> list[Cell]:
+    return [
+        cell
+        for cell in question.table.cells
+        if (cell.layer, cell.intervention) == (question.layer, "add")
+        and cell == Cell(cell.layer, "add", cell.alpha)
+        and cell.alpha >= 0
+        and (cell.alpha == 0 or settings.covers(cell.alpha))
+        and question.table.has(cell, settings.split)
+    ]
+
+
+def _coherent_prefix(question: Question, ladder: Sequence[Cell]) -> list[Cell]:
+    gate = question.other("coherence", Coherence)
+    prefix = []
+    for cell in ladder:
+        if cell.alpha > 0 and not coherence_gate(question.table, cell, gate)[0]:
+            break
+        prefix.append(cell)
+    return prefix
+
+
+def generalization_gap(question: Question) -> Verdict:
+    """The effect does not shrink by the margin from one split to the other (Newcombe 2001)."""
+    settings = question.expect(GeneralizationGap)
+    cell, table = question.cell, question.table
+    unseen = table.has_unseen(cell, settings.train_split)
+    train = question.pair("is_refusal", settings.train_split, unseen=unseen)
+    test = question.pair("is_refusal", settings.test_split)
+    effects = [float((after - before).mean()) for after, before in (train, test)]
+    if aim(cell) < 0:
+        train, test = train[::-1], test[::-1]
+    estimate = gap(train, test, question.confidence)
+    kind = "unseen" if unseen else "seen"
+    pooled = np.concatenate([train[1], test[1]])
+    effect = (float((train[0] - train[1]).mean()) + float((test[0] - test[1]).mean())) / 2
+    return question.verdict(
+        cell.id,
+        rules.outcome(rules.stays_under(estimate.low, estimate.high, settings.margin)),
+        estimate,
+        f"the effect is {number(effects[0], signed=True)} on {settings.train_split} "
+        f"({len(train[0])} {kind} prompts) and {number(effects[1], signed=True)} on "
+        f"{settings.test_split} ({len(test[0])}), a gap of {interval(estimate)} "
+        f"(n = {estimate.n} prompts, one-sided 95% bounds, margin {number(settings.margin)}, "
+        f"permutation {p_text(estimate.p_value)})",
+        lambda: _twice(
+            statistics.prompts_for_gap(
+                statistics.planning_rate(pooled),
+                effect,
+                settings.margin,
+                question.confidence,
+            )
+        ),
+        "a gap of 0",
+        details={
+            "bounds": "one-sided",
+            "prompts": kind,
+            "n_train": len(train[0]),
+            "n_test": len(test[0]),
+            "effect_train": effects[0],
+            "effect_test": effects[1],
+        },
+    )
+
+
+def gap(train: tuple[Floats, Floats], test: tuple[Floats, Floats], confidence: float) -> Estimate:
+    """Difference between the effects on two splits, each ``(after, before)`` over its prompts."""
+    first, second = (
+        statistics.paired_difference(after, before, confidence, one_sided=True)
+        for after, before in (train, test)
+    )
+    p_value = statistics.gap_permutation(train[0] - train[1], test[0] - test[1])
+    return statistics.difference_of_estimates(first, second, p_value)
+
+
+def _twice(per_split: int | None) -> int | None:
+    return None if per_split is None else 2 * per_split
+
+
+def aim(cell: Cell) -> int:
+    """What a cell is meant to do to refusal: 1 to raise it, -1 to lower it."""
+    return 1 if cell.intervention == "add" and cell.alpha > 0 else -1
+
+
+def beats_controls(question: Question) -> Verdict:
+    """The direction moves refusal more than its strongest control, or outranks 19 random ones."""
+    settings = question.expect(BeatsControls)
+    cell, table = question.cell, question.table
+    rank = settings.method == "rank"
+    kinds = ("random-",) if rank else ("random-", "shuffled-")
+    controls = table.controls(cell, kinds, settings.split)
+    if not controls:
+        raise MissingScoresError(f"no controls of {cell.id} on {settings.split}")
+    if rank and len(controls) < RANK_RIVALS:
+        raise MissingScoresError(
+            f"{len(controls)} random directions for {cell.id}, a rank needs {RANK_RIVALS}"
+        )
+    learned, *rivals = table.aligned((cell, *controls), "is_refusal", (settings.split,))
+    sign = aim(cell)
+    strengths = [sign * float(rival.mean()) for rival in rivals]
+    best = int(np.argmax(strengths))
+    after, before = (learned, rivals[best]) if sign > 0 else (rivals[best], learned)
+    estimate = statistics.paired_difference(after, before, question.confidence)
+    if rank:
+        p_value = statistics.rank_test(sign * float(learned.mean()), strengths)
+        rule = rules.outranks(p_value, estimate.high, settings.rank_p, settings.least_effect)
+        evidence = f"rank {p_text(p_value)}"
+    else:
+        p_value = estimate.p_value
+        rule = rules.raises(estimate.value, estimate.low, estimate.high, settings.least_effect)
+        evidence = p_text(p_value)
+    estimate = Estimate(
+        estimate.value, estimate.low, estimate.high, estimate.n, p_value, estimate.confidence
+    )
+    return question.verdict(
+        cell.id,
+        rules.outcome(rule),
+        estimate,
+        f"refusal on {settings.split} {'rises' if sign > 0 else 'falls'} more than with the "
+        f"strongest of {len(controls)} controls ({controls[best].direction}) by "
+        f"{interval(estimate)} (n = {estimate.n} prompts, "
+        f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})",
+        lambda: statistics.prompts_for_difference(
+            statistics.planning_rate(before), settings.least_effect, confidence=question.confidence
+        ),
+        f"a lead of {number(settings.least_effect)}",
+        details={
+            "split": settings.split,
+            "method": settings.method,
+            "controls": len(controls),
+            "strongest": controls[best].direction,
+            "rate_learned": float(learned.mean()),
+            "rate_strongest": float(rivals[best].mean()),
+        },
+    )
