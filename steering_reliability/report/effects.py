@@ -1,0 +1,105 @@
+"""The numbers that drawings need beyond ``summary.csv``: effects, with their intervals.
+
+An effect is a paired difference of refusal rates to the same prompts unsteered. This module
+draws nothing and words nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from steering_reliability.report.labels import grid_rows
+from steering_reliability.statistics import Estimate, difference_of_estimates, paired_difference
+
+
+def _per_prompt(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per prompt and cell, several samples averaged."""
+    keys = ["split", "layer", "intervention", "alpha", "prompt_id"]
+    shares = rows[[*keys, "is_refusal"]].astype({"is_refusal": float})
+    return shares.groupby(keys, sort=False)["is_refusal"].mean().reset_index()
+
+
+def paired_effects(scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Effect of every steered cell on every split, with its 95% interval.
+
+    Args:
+        scores: the scores frame; give it only the prompts that should count.
+        summary: ``summary.csv`` with ``is_coherent``.
+
+    Returns:
+        ``split, layer, intervention_type, alpha, effect, effect_low, effect_high, n,
+        is_coherent``; cells without an unsteered counterpart are left out.
+    """
+    shares = _per_prompt(grid_rows(scores))
+    coherent = summary.set_index(["split", "layer", "intervention_type", "alpha"])["is_coherent"]
+    records = []
+    for (split, layer, intervention), rows in shares.groupby(
+        ["split", "layer", "intervention"], sort=False
+    ):
+        table = rows.pivot(index="prompt_id", columns="alpha", values="is_refusal")
+        if 0 not in table:
+            continue
+        for alpha in sorted(set(table.columns) - {0}):
+            pairs = table[[0, alpha]].dropna()
+            effect = paired_difference(pairs[alpha].to_numpy(), pairs[0].to_numpy())
+            records.append(
+                {
+                    "split": split,
+                    "layer": layer,
+                    "intervention_type": intervention,
+                    "alpha": alpha,
+                    "effect": effect.value,
+                    "effect_low": effect.low,
+                    "effect_high": effect.high,
+                    "n": effect.n,
+                    "is_coherent": bool(coherent.get((split, layer, intervention, alpha), True)),
+                }
+            )
+    return pd.DataFrame.from_records(records)
+
+
+def trade_off_cells(scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Per cell: effect on harm_test and helpfulness on benign, the unsteered cells included."""
+    keys = ["layer", "intervention_type", "alpha"]
+    names = {
+        "is_helpful_mean": "helpful",
+        "is_helpful_low": "helpful_low",
+        "is_helpful_high": "helpful_high",
+    }
+    benign = summary[summary["split"] == "benign"]
+    benign = benign[[*keys, *names, "is_coherent"]].rename(columns=names)
+    effects = paired_effects(scores[scores["split"] == "harm_test"], summary)
+    if effects.empty or benign.empty:
+        return pd.DataFrame()
+    cells = benign.merge(effects.drop(columns=["split", "is_coherent"]), on=keys, how="left")
+    cells.loc[cells["alpha"] == 0, ["effect", "effect_low", "effect_high"]] = 0.0
+    return cells.dropna(subset=["effect", "helpful"])
+
+
+def gap_effects(scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Effects on harm_train and harm_test for cells that have both.
+
+    Prompts the direction was learned from are left out of harm_train where others exist: on
+    them a gap would be flattered.
+    """
+    train = scores[scores["split"] == "harm_train"]
+    unseen = train[~train["seen"].astype(bool)]
+    test = scores[scores["split"] == "harm_test"]
+    chosen = pd.concat([train if unseen.empty else unseen, test])
+    effects = paired_effects(chosen, summary)
+    if effects.empty:
+        return effects
+    both = effects.groupby(["layer", "intervention_type", "alpha"])["split"].transform("nunique")
+    return effects[both == 2]
+
+
+def gap(train: Mapping[str, Any], test: Mapping[str, Any]) -> Estimate:
+    """Effect on harm_train less effect on harm_test, from two rows of `gap_effects`."""
+    return difference_of_estimates(_estimate(train), _estimate(test))
+
+
+def _estimate(row: Mapping[str, Any]) -> Estimate:
+    return Estimate(row["effect"], row["effect_low"], row["effect_high"], int(row["n"]))

@@ -1,0 +1,278 @@
+"""``report.html``: one self-contained page about a run.
+
+This module chooses and words what the template lays out. Everything a model or a user wrote
+passes through autoescaping and ``clean``; the page's content security policy allows its own
+style and script by hash and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from steering_reliability.report import labels
+from steering_reliability.report.examples import Example, examples_of
+from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
+from steering_reliability.results.atomic import write_text
+
+if TYPE_CHECKING:
+    from steering_reliability.results.run import RunData
+
+REPORT = "report.html"
+# The page stays light enough to mail and to open on a telephone; the rest is in the parquet file.
+BROWSER_BYTES = 1_000_000
+TEXT_LENGTH = 1_500
+
+MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "error": "!", "none": "–"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot as the page shows it: title, caption, pixels and the PNG as a data address."""
+
+    title: str
+    caption: str
+    width: int
+    height: int
+    source: str
+
+
+CAPTIONS: dict[str, tuple[str, str]] = {
+    "refusal_by_alpha": (
+        "Refusal rate against alpha",
+        "Refusal should rise with alpha on the harmful splits and stay low on benign prompts; a "
+        "direction works only where it also beats the grey controls, if there are any.",
+    ),
+    "heatmap_refusal_harm_test": (
+        "Refusal on harm_test by layer and alpha",
+        "How often the model refuses harmful prompts of a phrasing that the direction was not "
+        "learned from.",
+    ),
+    "heatmap_helpfulness_benign": (
+        "Helpfulness on benign by layer and alpha",
+        "What steering leaves of the model's usefulness on everyday requests.",
+    ),
+    "trade_off": (
+        "Trade-off between effect and helpfulness",
+        "The best cells lie where the effect is large and helpfulness stays near that of the "
+        "unsteered model.",
+    ),
+    "generalization_gap": (
+        "Generalisation gap",
+        "A direction that generalises moves harm_test as much as harm_train; where harm_train has "
+        "prompts that the direction was not learned from, only those count.",
+    ),
+}
+
+
+def write_report(data: RunData, plots: Sequence[Path]) -> Path:
+    """Write ``report.html`` into the run's folder, atomically.
+
+    Args:
+        data: the run.
+        plots: PNG files from `plots.write_plots`, in the order in which they are shown.
+
+    Raises:
+        SteeringError: the folder cannot be written.
+    """
+    path = data.folder / REPORT
+    write_text(path, report_html(data, plots))
+    return path
+
+
+def report_html(data: RunData, plots: Sequence[Path]) -> str:
+    """The whole page as text; the same run gives the same page."""
+    environment = Environment(
+        loader=PackageLoader("steering_reliability.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,
+    )
+    environment.filters.update(
+        percent=labels.percent,
+        interval=labels.percent_interval,
+        alpha=labels.alpha_text,
+        p=labels.p_text,
+        estimate=labels.estimate_text,
+        finding=labels.finding,
+        json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
+        number=_number,
+        shorten=labels.shorten,
+    )
+    source = environment.loader
+    assert source is not None
+    style, script = (
+        Markup(source.get_source(environment, name)[0]) for name in ("report.css", "report.js")
+    )
+    summary = labels.with_coherence(data.summary, labels.coherence_settings(data.manifest))
+    verdicts = labels.sorted_verdicts(data.verdicts)
+    browser = _browser(data.scores)
+    return environment.get_template("report.html.j2").render(
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        marks=MARKS,
+        manifest=data.manifest,
+        name=data.folder.name,
+        facts=_facts(data),
+        warnings=[str(text) for text in data.manifest.get("warnings") or []],
+        verdicts=verdicts,
+        overall=labels.overall_outcome(verdicts),
+        conclusion=labels.plain_conclusion(verdicts),
+        counts=labels.count_outcomes,
+        decisions=data.decisions,
+        pictures=[_picture(path) for path in plots],
+        summary_rows=_in_order(summary),
+        control_rows=_control_rows(data.controls, summary),
+        directions=_directions(data.manifest.get("directions") or []),
+        browser=browser,
+        shown=sum(len(examples) for examples in browser.values()),
+        prompts=len(data.scores.drop_duplicates(["split", "prompt_id"])),
+        text_length=TEXT_LENGTH,
+        timings=_timings(data.manifest.get("timings") or {}),
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    def digest(text: str) -> str:
+        return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+    return (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src 'sha256-{digest(style)}'; script-src 'sha256-{digest(script)}'"
+    )
+
+
+def _facts(data: RunData) -> list[tuple[str, str]]:
+    """Label and value of what a reader must know before any number; unknown facts are left out."""
+    manifest = data.manifest
+    model = manifest.get("model") or {}
+    size = ""
+    if model.get("n_layers"):
+        size = f"{model['n_layers']} layers, width {model.get('d_model', '?')}"
+    splits = data.scores.groupby("split")["prompt_id"].nunique()
+    prompts = ", ".join(f"{splits[split]} {split}" for split in ordered_splits(splits.index))
+    counts = manifest.get("counts") or manifest
+    completions = ", ".join(
+        f"{counts[key]:,} {key}" for key in ("planned", "generated", "reused") if key in counts
+    )
+    git = manifest.get("git") or {}
+    commit = str(git.get("commit", ""))[:12] + (" with local changes" if git.get("dirty") else "")
+    facts = [
+        ("Model", model.get("name") or model.get("source")),
+        ("Size", size),
+        ("Precision", model.get("dtype")),
+        ("Device", model.get("device")),
+        ("Fingerprint", str(model.get("fingerprint") or "")[:16]),
+        ("Date", manifest.get("date") or manifest.get("started") or manifest.get("created")),
+        ("Prompts", prompts),
+        ("Completions", completions),
+        ("Git commit", commit),
+    ]
+    return [(label, str(value)) for label, value in facts if value]
+
+
+def _picture(path: Path) -> Picture:
+    content = path.read_bytes()
+    # Width and height stand at a fixed place in every PNG; with them the page does not jump.
+    width, height = struct.unpack(">II", content[16:24])
+    title, caption = CAPTIONS.get(path.stem, (path.stem.replace("_", " ").capitalize(), ""))
+    source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    return Picture(title, caption, width, height, source)
+
+
+def _in_order(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows by layer, intervention, split and alpha: what is compared stands together."""
+    splits = ordered_splits(summary["split"])
+    interventions = ordered_interventions(summary["intervention_type"])
+    rows = summary.assign(
+        split_rank=summary["split"].map(splits.index),
+        rank=summary["intervention_type"].map(interventions.index),
+    )
+    ordered = rows.sort_values(["layer", "rank", "split_rank", "alpha"], kind="stable")
+    return labels.records(ordered)
+
+
+def _control_rows(controls: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Controls, each cell's led by the learned direction's row of the grid."""
+    rows: list[dict[str, Any]] = []
+    keys = ["split", "layer", "intervention_type", "alpha"]
+    for cell, group in controls.groupby(keys, sort=False):
+        same = summary[(summary[keys] == list(cell)).all(axis=1)]
+        rows += [
+            {**row, "direction": "learned", "condition": "default", "is_learned": True}
+            for row in labels.records(same)
+        ]
+        rows += [{**row, "is_learned": False} for row in labels.records(group)]
+    return rows
+
+
+def _directions(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per direction what says whether it can mean anything, under its column's heading."""
+    rows = []
+    for record in records:
+        raw, residual = record.get("raw_norm"), record.get("residual_norm")
+        known = {
+            "layer": record.get("layer"),
+            "method": record.get("method"),
+            "learned from": f"{len(record.get('prompt_ids') or [])} prompts",
+            "raw norm": raw,
+            "median residual norm": residual,
+            "raw / residual": float(raw) / float(residual) if raw and residual else None,
+            "agreement of pairs": record.get("pair_agreement"),
+            "hash": record.get("hash"),
+        }
+        rows.append(known)
+    return rows
+
+
+def _browser(scores: pd.DataFrame) -> dict[str, list[Example]]:
+    """Prompts to browse per split, as many as the page has room for, evenly over the splits."""
+    splits = ordered_splits(scores["split"])
+    shown: dict[str, list[Example]] = {split: [] for split in splits}
+    room = BROWSER_BYTES
+    waiting: dict[str, Iterator[Example]] = {split: examples_of(scores, split) for split in splits}
+    while waiting:
+        for split in list(waiting):
+            example = next(waiting[split], None)
+            room -= 0 if example is None else _weight(example)
+            if example is None or room < 0:
+                del waiting[split]
+            else:
+                shown[split].append(example)
+    return shown
+
+
+def _weight(example: Example) -> int:
+    """About how many bytes an example adds to the page, markup included."""
+    texts = [example.prompt[:TEXT_LENGTH], example.prompt[:TEXT_LENGTH]]
+    texts += [completion.text[:TEXT_LENGTH] for completion in example.steered]
+    if example.baseline:
+        texts.append(example.baseline.text[:TEXT_LENGTH])
+    escaped = (len(str(Markup.escape(clean(text))).encode("utf-8")) for text in texts)
+    return 400 + sum(escaped) + 200 * len(texts)
+
+
+def _timings(timings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(str(phase), f"{float(seconds):,.1f} s") for phase, seconds in timings.items()]
+
+
+def _number(value: Any) -> str:
+    """A manifest's value in a table's cell: numbers to three digits, a dash for none."""
+    if value is None:
+        return labels.DASH
+    if isinstance(value, float):
+        return labels.DASH if value != value else f"{value:.3g}"
+    return str(value)

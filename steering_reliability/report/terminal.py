@@ -1,0 +1,286 @@
+"""What a run says on the terminal, as plain lines of ASCII.
+
+Builders of strings without pytest and without colour; only what users and models wrote can
+bring other characters, and it is made printable. Lines fit the width they are given, and never
+take more than `MAX_WIDTH` columns.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from steering_reliability.cells import Cell
+from steering_reliability.report.labels import (
+    clean,
+    count_outcomes,
+    estimate_text,
+    finding,
+    ordered_interventions,
+    ordered_splits,
+    plain_conclusion,
+    records,
+    sorted_verdicts,
+)
+
+if TYPE_CHECKING:
+    from steering_reliability.expectations import Verdict
+
+MAX_WIDTH = 100
+MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "?", "error": "ERROR"}
+_LIVE_SECONDS = 0.2
+_LOG_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class HeaderInfo:
+    """What is known before a level starts.
+
+    Attributes:
+        level: name of the level.
+        question: what it answers.
+        model: model source, e.g. ``"embedded"``.
+        device: e.g. ``"cpu"``.
+        dtype: e.g. ``"float32"``.
+        cells: number of cells, controls included.
+        prompts: number of prompts by split.
+        planned: distinct completions of the level; what the store holds of them is known only
+            once the model is in memory.
+        notes: one line each, e.g. which layer was chosen and why.
+    """
+
+    level: str
+    question: str
+    model: str
+    device: str
+    dtype: str
+    cells: int
+    prompts: Mapping[str, int]
+    planned: int
+    notes: Sequence[str] = field(default=())
+
+
+def header_lines(info: HeaderInfo) -> list[str]:
+    """The lines for the top of a session."""
+    prompts = ", ".join(f"{info.prompts[s]} {s}" for s in ordered_splits(info.prompts))
+    lines = [
+        f"{info.level}: {info.question}",
+        f"model {info.model}, {info.device}, {info.dtype}",
+        f"{_counted(info.cells, 'cell')}; prompts: {prompts}",
+        f"{_counted(info.planned, 'distinct completion')} planned",
+        *info.notes,
+    ]
+    return [f"steering: {_ascii(' '.join(line.split()))}" for line in lines]
+
+
+def summary_table(summary: pd.DataFrame, width: int = MAX_WIDTH) -> list[str]:
+    """A row per cell, and per split the refusal with its 95% interval, helpful, degenerate.
+
+    All numbers are per cent of prompts. The unsteered model has one row, for all cells share it.
+    Where ``width`` is too little for all splits side by side the intervals go first, then the
+    table breaks into blocks.
+
+    Args:
+        summary: ``summary.csv``; may be empty, then there are no lines.
+        width: columns of the terminal.
+    """
+    if summary.empty:
+        return []
+    width = min(width, MAX_WIDTH)
+    interventions = ordered_interventions(summary["intervention_type"])
+    rank = summary["intervention_type"].map(interventions.index)
+    summary = summary.assign(rank=rank).sort_values(["layer", "rank", "alpha"], kind="stable")
+    rows: dict[str, dict[str, Mapping[str, float]]] = {"unsteered": {}}
+    for row in records(summary):
+        cell = Cell(int(row["layer"]), row["intervention_type"], row["alpha"])
+        name = "unsteered" if cell.is_baseline else cell.id
+        rows.setdefault(name, {}).setdefault(row["split"], row)
+    if not rows["unsteered"]:
+        del rows["unsteered"]
+    splits = ordered_splits(summary["split"])
+    first = max(map(len, [*rows, _UNIT]))
+    bounds = first + len(splits) * (_BOUNDED + 2) <= width
+    span = _BOUNDED if bounds else _PLAIN
+    room = max(1, (width - first) // (span + 2))
+    head = f"{'refuse [95%]' if bounds else 'refuse'} help degen"
+    lines: list[str] = []
+    for start in range(0, len(splits), room):
+        block = splits[start : start + room]
+        lines += [""] * bool(lines)
+        heads = [f"{_split_head(summary, split, span):<{span}}" for split in block]
+        lines.append("  ".join([" " * first, *heads]).rstrip())
+        lines.append("  ".join([f"{_UNIT:<{first}}"] + [f"{head:<{span}}"] * len(block)).rstrip())
+        for name, shown in rows.items():
+            parts = [_split_cells(shown.get(split), bounds) for split in block]
+            lines.append("  ".join([f"{name:<{first}}", *parts]))
+    return lines
+
+
+def verdict_lines(verdicts: Sequence[Verdict], width: int = MAX_WIDTH) -> list[str]:
+    """A line per verdict, required ones first; below those that do not pass, what was found.
+
+    The last lines count the outcomes and say what the required ones mean.
+    """
+    if not verdicts:
+        return []
+    width = min(width, MAX_WIDTH)
+    verdicts = sorted_verdicts(verdicts)
+    claims = max(len(verdict.claim) for verdict in verdicts)
+    targets = max(len(verdict.target) for verdict in verdicts)
+    lines = []
+    for verdict in verdicts:
+        kind = "" if verdict.required else ", exploratory"
+        name = (
+            f"{MARKS[verdict.outcome]:<5}  {verdict.claim:<{claims}}  {verdict.target:<{targets}}"
+        )
+        found = f"{estimate_text(verdict)} n={verdict.n}{kind}"
+        one = f"{name}  {found}"
+        lines += (
+            [_ascii(one)]
+            if len(one) <= width
+            else [_ascii(name.rstrip()), _ascii(f"{'':7}{found}")]
+        )
+        if verdict.outcome != "pass":
+            lines += textwrap.wrap(
+                _ascii(finding(verdict)), width, initial_indent=" " * 7, subsequent_indent=" " * 7
+            )
+    for title, required in (("required", True), ("exploratory", False)):
+        group = [verdict for verdict in verdicts if verdict.required is required]
+        counts = [f"{number} {name}" for name, number in count_outcomes(group).items() if number]
+        if counts:
+            lines.append(f"{title}: " + ", ".join(counts))
+    return lines + textwrap.wrap(_ascii(plain_conclusion(verdicts)), width)
+
+
+class ProgressLine:
+    """How far generation is: completions done, completions per second, time left.
+
+    On a terminal one line is rewritten in place; elsewhere, as in a CI log, a new line comes at
+    most every 15 seconds. Nothing is written before the first completion is done.
+
+    Args:
+        total: completions to generate, those from the store not among them.
+        write: takes text as it is to appear, control characters included.
+        live: whether ``write`` reaches a terminal that can rewrite a line.
+        width: columns of that terminal.
+        clock: seconds from any start; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        write: Callable[[str], object],
+        *,
+        live: bool,
+        width: int = 80,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total = total
+        self._write = write
+        self._live = live
+        self._width = min(width, MAX_WIDTH)
+        self._clock = clock
+        self._started = clock()
+        # A log's first line waits a full period: short runs need none but the last.
+        self._shown_at = self._started if not live else -float("inf")
+        self._done = 0
+        self._on_screen = 0
+
+    def update(self, done: int) -> None:
+        """Say that ``done`` completions are finished; shown when it is time."""
+        self._done = done
+        now = self._clock()
+        period = _LIVE_SECONDS if self._live else _LOG_SECONDS
+        if not 0 < done < self._total or now - self._shown_at < period:
+            # What is complete is for the last line to say.
+            return
+        self._shown_at = now
+        self._show(self._text(now))
+
+    def clear(self) -> None:
+        """Take the live line off the screen, so that something else can be written there."""
+        if self._live and self._on_screen:
+            self._write("\r" + " " * self._on_screen + "\r")
+            self._on_screen = 0
+
+    def close(self) -> None:
+        """End with one lasting line; with nothing done, without any."""
+        if not self._done:
+            return
+        seconds = self._clock() - self._started
+        text = f"{self._count()} completions in {_duration(seconds)}{self._rate(seconds)}"
+        self._show(f"steering: {text}")
+        if self._live:
+            self._write("\n")
+            self._on_screen = 0
+
+    def _count(self) -> str:
+        return f"{self._done:,}" if self._done == self._total else f"{self._done:,}/{self._total:,}"
+
+    def _rate(self, seconds: float) -> str:
+        return f", {self._done / seconds:.1f}/s" if seconds > 0 else ""
+
+    def _text(self, now: float) -> str:
+        seconds = now - self._started
+        text = f"steering: {self._done:,}/{self._total:,} completions{self._rate(seconds)}"
+        if seconds > 0 and self._done < self._total:
+            left = (self._total - self._done) * seconds / self._done
+            text += f", {_duration(left)} left"
+        return text
+
+    def _show(self, text: str) -> None:
+        if not self._live:
+            self._write(text + "\n")
+            return
+        # One column stays free: a full line would make the terminal wrap and scroll.
+        text = text[: self._width - 1]
+        self._write("\r" + text.ljust(self._on_screen))
+        self._on_screen = len(text)
+
+
+_UNIT = "% of prompts"
+# Columns that a split takes with and without its interval.
+_BOUNDED, _PLAIN = 23, 17
+
+
+def _split_head(summary: pd.DataFrame, split: str, span: int) -> str:
+    head = f"{split} (n={summary.loc[summary['split'] == split, 'n'].max()})"
+    return head if len(head) <= span else split[:span]
+
+
+def _split_cells(row: Mapping[str, float] | None, bounds: bool) -> str:
+    if row is None:
+        return " " * (_BOUNDED if bounds else _PLAIN)
+    interval = ""
+    if bounds and not pd.isna(row["is_refusal_low"]):
+        interval = f"[{_whole(row['is_refusal_low'])},{_whole(row['is_refusal_high'])}]"
+    refused = f"{_whole(row['is_refusal_mean']):>3} {interval:<8}"
+    refused = refused if bounds else f"{refused.strip():>6}"
+    return f"{refused} {_whole(row['is_helpful_mean']):>4} {_whole(row['degenerate_mean']):>5}"
+
+
+def _whole(share: float) -> str:
+    return "-" if pd.isna(share) else f"{100 * share:.0f}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
+def _duration(seconds: float) -> str:
+    """``0:42``, ``12:05`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _ascii(text: str) -> str:
+    """Printable in any encoding: dashes and minus signs as hyphens, the rest as question marks."""
+    for fancy in ("\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}"):
+        text = text.replace(fancy, "-")
+    return clean(text).encode("ascii", "replace").decode("ascii")
