@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from steering_reliability.config import ModelProfile
+from steering_reliability.config import ModelProfile, load_profile
 from steering_reliability.errors import SteeringError
 from steering_reliability.models.chat import PromptFormat
 from steering_reliability.models.sources import EMBEDDED, resolve_source
@@ -97,7 +96,7 @@ def load_model(
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    profile = profile or default_profile(source)
+    profile = profile or load_profile(source)
     torch_dtype = _resolve_dtype(dtype or profile.dtype)
     torch_device = resolve_device(device)
     location = resolve_source(source, announce)
@@ -114,18 +113,6 @@ def load_model(
             "with config.json and weights, or a hub id"
         ) from error
     return LoadedModel(model.to(torch_device), tokenizer, profile)
-
-
-def default_profile(source: str) -> ModelProfile:
-    """The shipped profile of the embedded model; a plain one for anything else."""
-    from steering_reliability.config import load_profile
-
-    return load_profile(source, shipped_configs())
-
-
-def shipped_configs() -> Path:
-    """Folder of the configurations that travel with the package."""
-    return Path(__file__).resolve().parents[2] / "experiments" / "configs"
 
 
 def resolve_device(device: str) -> torch.device:

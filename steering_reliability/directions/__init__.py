@@ -1,0 +1,46 @@
+"""Directions in the residual stream: learned from contrasts, their controls, and their files.
+
+Torch is imported when something is learned or loaded, not before.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steering_reliability.directions.cache import cached_contrasts as cached_contrasts
+    from steering_reliability.directions.cache import cached_directions as cached_directions
+    from steering_reliability.directions.contrastive import DEFAULT_PAIRS as DEFAULT_PAIRS
+    from steering_reliability.directions.contrastive import Contrasts as Contrasts
+    from steering_reliability.directions.contrastive import collect_contrasts as collect_contrasts
+    from steering_reliability.directions.contrastive import learn_direction as learn_direction
+    from steering_reliability.directions.contrastive import learn_directions as learn_directions
+    from steering_reliability.directions.controls import build_controls as build_controls
+    from steering_reliability.directions.direction import Direction as Direction
+    from steering_reliability.directions.formats import check_direction as check_direction
+    from steering_reliability.directions.formats import load_direction as load_direction
+    from steering_reliability.directions.formats import save_direction as save_direction
+
+_HOMES = {
+    "DEFAULT_PAIRS": "contrastive",
+    "Contrasts": "contrastive",
+    "Direction": "direction",
+    "build_controls": "controls",
+    "cached_contrasts": "cache",
+    "cached_directions": "cache",
+    "check_direction": "formats",
+    "collect_contrasts": "contrastive",
+    "learn_direction": "contrastive",
+    "learn_directions": "contrastive",
+    "load_direction": "formats",
+    "save_direction": "formats",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

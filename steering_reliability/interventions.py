@@ -1,0 +1,123 @@
+"""Add and ablate as operators on a batch in which every row is steered in its own way.
+
+This module knows nothing about prompts, tokens or scheduling: it turns a cell and a direction
+into a :class:`Steering`, and applies one steering per row to a block's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from steering_reliability.cells import Cell, Intervention
+from steering_reliability.directions.direction import Direction
+from steering_reliability.errors import SteeringError
+
+Directions = Mapping[tuple[str, int], Direction]
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What is done to one row's residual stream, with every unit resolved.
+
+    Attributes:
+        layer: block whose output is steered.
+        intervention: ``"add"``: ``h + coefficient * vector``; ``"ablate"``:
+            ``h - coefficient * (h . vector) vector``.
+        coefficient: residual-stream units for ``add``, a share for ``ablate``.
+        vector: unit direction, float32, shape ``[d_model]``.
+    """
+
+    layer: int
+    intervention: Intervention
+    coefficient: float
+    vector: torch.Tensor
+
+
+def resolve_steering(cell: Cell, directions: Directions, alpha_unit: float) -> Steering | None:
+    """What a cell does, or ``None`` where it leaves the model unsteered.
+
+    One unit of alpha is ``alpha_unit`` times the median residual norm at the cell's layer, so
+    that alpha means the same in every layer and model. Ablation has no unit: alpha 1 removes
+    the component (Arditi et al. 2024).
+
+    Raises:
+        SteeringError: there is no direction of that name for the layer.
+    """
+    if cell.is_baseline:
+        return None
+    direction = directions.get((cell.direction, cell.layer))
+    if direction is None:
+        known = ", ".join(f"{name!r} at layer {layer}" for name, layer in sorted(directions))
+        raise SteeringError(
+            f"cell {cell.id}: no direction {cell.direction!r} for layer {cell.layer}, "
+            f"expected one of: {known or 'none given'}"
+        )
+    coefficient = cell.alpha
+    if cell.intervention == "add":
+        coefficient = cell.alpha * alpha_unit * direction.residual_norm
+    return Steering(cell.layer, cell.intervention, coefficient, direction.vector.float())
+
+
+class RowSteering:
+    """One steering per row of a batch, applied without a loop over rows.
+
+    Rows that are not steered at a layer keep their residual stream bit for bit.
+
+    Args:
+        n_rows: rows of the batch.
+        d_model: width of the residual stream.
+        device: where the residual stream is.
+        dtype: the residual stream's; the arithmetic is done in it.
+    """
+
+    def __init__(self, n_rows: int, d_model: int, device: torch.device, dtype: torch.dtype) -> None:
+        self._vector = torch.zeros(n_rows, 1, d_model, device=device, dtype=dtype)
+        self._added = torch.zeros(n_rows, 1, d_model, device=device, dtype=dtype)
+        self._ablated = torch.zeros(n_rows, 1, 1, device=device, dtype=dtype)
+        self._layer_of_row = torch.full((n_rows, 1, 1), -1, device=device, dtype=torch.long)
+        self._rows: list[Steering | None] = [None] * n_rows
+
+    @property
+    def layers(self) -> set[int]:
+        """Layers at which some row is steered now."""
+        return {row.layer for row in self._rows if row is not None}
+
+    def set_row(self, row: int, steering: Steering | None) -> None:
+        """Steer a row from now on; ``None`` leaves it alone."""
+        self._rows[row] = steering
+        self._vector[row] = 0
+        self._added[row] = 0
+        self._ablated[row] = 0
+        self._layer_of_row[row] = -1
+        if steering is None:
+            return
+        self._layer_of_row[row] = steering.layer
+        if steering.intervention == "add":
+            self._added[row, 0] = (steering.coefficient * steering.vector).to(self._added)
+        else:
+            self._vector[row, 0] = steering.vector.to(self._vector)
+            self._ablated[row] = steering.coefficient
+
+    def move_row(self, source: int, target: int) -> None:
+        """Let ``target`` be steered as ``source`` is, and ``source`` no more."""
+        self.set_row(target, self._rows[source])
+        self.set_row(source, None)
+
+    def apply(self, layer: int, residual: torch.Tensor) -> torch.Tensor:
+        """Steer a block's output.
+
+        Args:
+            layer: the block.
+            residual: ``[rows, position, d_model]``; the first rows of the batch, or all.
+
+        Returns:
+            The steered residual stream, same shape.
+        """
+        n = residual.shape[0]
+        vector = self._vector[:n]
+        component = (residual * vector).sum(dim=-1, keepdim=True)
+        steered = residual + self._added[:n] - (self._ablated[:n] * component) * vector
+        return torch.where(self._layer_of_row[:n] == layer, steered, residual)
