@@ -1,0 +1,94 @@
+"""Attention over preallocated slots, registered with transformers' attention interface.
+
+Grouped queries attend without repeating the key and value heads. The shapes depend on the
+batch only through the key length, which grows in steps of :data:`KEY_STEP`, and values are summed
+in blocks of as many keys: so a row's bits do not depend on how much masked room follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from steering_reliability.errors import SteeringError
+
+SLOT_ATTENTION = "steering_slots"
+# Matrix products are split along their inner dimension, or handed to another kernel, by rules that
+# depend on the shape: MKL splits above 192 keys where four or more queries share a key head, and
+# torch has a kernel of its own below 400 products (16 keys of width 8). Equal blocks avoid both.
+KEY_STEP = 64
+
+
+def round_up_keys(length: int) -> int:
+    """The key length that attention is computed over for rows of up to ``length`` tokens."""
+    return -(-length // KEY_STEP) * KEY_STEP
+
+
+def slot_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **extras: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of ``[rows, heads, queries, d_head]`` over ``[rows, kv_heads, keys, d_head]``.
+
+    ``attention_mask`` is additive, ``[rows, 1, queries, keys]``.
+
+    Returns:
+        ``[rows, queries, heads, d_head]`` and no weights, as the interface asks.
+
+    Raises:
+        SteeringError: the model's attention has sinks, which are not computed here.
+    """
+    if extras.get("s_aux") is not None:
+        raise SteeringError(
+            f"model: {type(module).__name__} uses attention sinks, which the engine does not "
+            "compute; use --steer-backend lens"
+        )
+    rows, heads, queries, d_head = query.shape
+    kv_heads, keys = key.shape[1], key.shape[2]
+    groups = heads // kv_heads
+    scale = d_head**-0.5 if scaling is None else scaling
+    grouped = query.reshape(rows * kv_heads, groups * queries, d_head)
+    scores = torch.bmm(grouped, key.reshape(rows * kv_heads, keys, d_head).transpose(1, 2)) * scale
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.view(rows, kv_heads, groups, queries, keys)
+    if attention_mask is not None:
+        scores = scores + attention_mask.unsqueeze(1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = weights.view(rows * kv_heads, groups * queries, keys)
+    values = value.reshape(rows * kv_heads, keys, d_head)
+    mixed = torch.bmm(weights[:, :, :KEY_STEP], values[:, :KEY_STEP])
+    for start in range(KEY_STEP, keys, KEY_STEP):
+        block = slice(start, start + KEY_STEP)
+        mixed.baddbmm_(weights[:, :, block], values[:, block])
+    return mixed.view(rows, heads, queries, d_head).transpose(1, 2), None
+
+
+def _given_mask(*_: Any, attention_mask: torch.Tensor | None = None, **__: Any) -> Any:
+    return attention_mask
+
+
+ALL_ATTENTION_FUNCTIONS.register(SLOT_ATTENTION, slot_attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(SLOT_ATTENTION, _given_mask)
+
+
+@contextmanager
+def slot_attention_in(config: Any) -> Iterator[None]:
+    """Let a model attend through :func:`slot_attention` for a while, and then as before."""
+    before = config._attn_implementation
+    config._attn_implementation = SLOT_ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

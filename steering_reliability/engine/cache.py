@@ -1,0 +1,145 @@
+"""Preallocated key/value slots, written in place, every row starting at position 0."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from steering_reliability.engine.attention import round_up_keys
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values of a prompt's tokens, one pair per layer, ``[kv_heads, n, d_head]``."""
+
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+
+    @property
+    def length(self) -> int:
+        return self.keys[0].shape[1] if self.keys else 0
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
+
+
+class _SlotLayer(CacheLayerMixin):
+    """One layer's slots, ``[slots, kv_heads, max_length, d_head]``, allocated at first use."""
+
+    is_sliding = False
+
+    def __init__(self, cache: SlotCache) -> None:
+        super().__init__()
+        self._cache = cache
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        slots, length = self._cache.slots, self._cache.max_length
+        # Zeros, not empty: a masked key of weight 0 times NaN would still be NaN.
+        self.keys = key_states.new_zeros(slots, key_states.shape[1], length, key_states.shape[3])
+        self.values = value_states.new_zeros(
+            slots, value_states.shape[1], length, value_states.shape[3]
+        )
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        rows, queries = key_states.shape[0], key_states.shape[2]
+        cache = self._cache
+        if queries == 1:
+            self.keys[cache.row_index[:rows], :, cache.positions[:rows]] = key_states[:, :, 0]
+            self.values[cache.row_index[:rows], :, cache.positions[:rows]] = value_states[:, :, 0]
+        else:
+            start = cache.prefill_start
+            self.keys[:rows, :, start : start + queries] = key_states
+            self.values[:rows, :, start : start + queries] = value_states
+        return self.keys[:rows, :, : cache.n_keys], self.values[:rows, :, : cache.n_keys]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._cache.n_keys, 0
+
+    def get_seq_length(self) -> int:
+        return self._cache.n_keys
+
+    def get_max_length(self) -> int:
+        return self._cache.max_length
+
+
+class SlotCache(Cache):
+    """Keys and values of all rows, through transformers' own ``Cache`` interface.
+
+    Before each forward the engine says where the rows write (``positions``, or
+    ``prefill_start`` for several tokens of the first rows) and how many keys are read
+    (``n_keys``).
+
+    Args:
+        n_layers: blocks of the model.
+        slots: rows.
+        max_length: room per row in tokens; rounded up to the key step.
+        device: where the model is.
+    """
+
+    def __init__(self, n_layers: int, slots: int, max_length: int, device: torch.device) -> None:
+        self.slots = slots
+        self.max_length = round_up_keys(max_length)
+        self.row_index = torch.arange(slots, device=device)
+        self.positions = torch.zeros(slots, dtype=torch.long, device=device)
+        self.prefill_start = 0
+        self.n_keys = self.max_length
+        super().__init__(layers=[_SlotLayer(self) for _ in range(n_layers)])
+
+    def read(self, row: int, start: int, stop: int) -> Prefix:
+        """A copy of what a row holds for the positions from ``start`` up to ``stop``."""
+        keys = tuple(layer.keys[row, :, start:stop].clone() for layer in self._used())
+        values = tuple(layer.values[row, :, start:stop].clone() for layer in self._used())
+        return Prefix(keys, values)
+
+    def write(self, row: int, start: int, prefix: Prefix) -> None:
+        """Put a prefix into a row, from position ``start`` on."""
+        stop = start + prefix.length
+        for layer, keys, values in zip(self.layers, prefix.keys, prefix.values, strict=False):
+            if not layer.is_initialized:
+                layer.lazy_initialization(keys[None], values[None])
+            layer.keys[row, :, start:stop] = keys
+            layer.values[row, :, start:stop] = values
+
+    def move_row(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` positions of one row to another."""
+        for layer in self._used():
+            layer.keys[target, :, :length] = layer.keys[source, :, :length]
+            layer.values[target, :, :length] = layer.values[source, :, :length]
+
+    def _used(self) -> list[Any]:
+        return [layer for layer in self.layers if layer.is_initialized]
+
+
+class PrefixStore:
+    """Computed prefixes, the least recently used dropped beyond a budget in bytes."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._held = 0
+        self._prefixes: OrderedDict[Hashable, Prefix] = OrderedDict()
+
+    def get(self, key: Hashable, compute: Callable[[], Prefix]) -> Prefix:
+        """The prefix of that key, computed now if it isn't held."""
+        if key in self._prefixes:
+            self._prefixes.move_to_end(key)
+            return self._prefixes[key]
+        prefix = compute()
+        self._prefixes[key] = prefix
+        self._held += prefix.n_bytes
+        while self._held > self._budget and len(self._prefixes) > 1:
+            _, dropped = self._prefixes.popitem(last=False)
+            self._held -= dropped.n_bytes
+        return prefix

@@ -1,0 +1,154 @@
+"""A level's run folder, written from what the store holds. Needs no model; can be redone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from steering_reliability.cells import Cell
+from steering_reliability.completions import Completion
+from steering_reliability.errors import SteeringError
+from steering_reliability.expectations import Verdict
+from steering_reliability.ladder.index import LevelIndex, read_index
+from steering_reliability.ladder.judge import Scorer, judge_level
+from steering_reliability.ladder.paths import ArtifactPaths
+from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.results.atomic import write_bytes, write_csv
+from steering_reliability.results.records import StoredCompletion
+from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
+from steering_reliability.results.store import CompletionStore
+from steering_reliability.results.summary import summarize
+
+
+@dataclass
+class RunFacts:
+    """What the processes of a run know and the store does not.
+
+    Attributes:
+        run_id: marks what this run generated.
+        timings: seconds per phase, the longest of the processes.
+        verdicts: verdicts that tests came to by themselves, beside the level's own claims.
+        warnings: lines to be shown in the report.
+    """
+
+    run_id: str
+    timings: dict[str, float] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def finish_level(
+    plan: LevelPlan, paths: ArtifactPaths, facts: RunFacts, target: ArtifactPaths | None = None
+) -> RunData:
+    """Write the run folder with report and plots, and ``tables/summary.csv``.
+
+    Everything is taken from the store: all of the level's complete cells, whichever run made
+    them, so that running a part of a level loses no row.
+
+    Args:
+        plan: the level.
+        paths: where store, index and directions are.
+        facts: what the store doesn't know.
+        target: where the results go, if not there too.
+
+    Raises:
+        SteeringError: no cell is complete, or something can't be read or written.
+    """
+    index = read_index(paths.index(plan))
+    with CompletionStore(paths.store) as store:
+        cells, stored = _complete_cells(index, store)
+    if not cells:
+        raise SteeringError(
+            f"level {plan.level}: no cell is complete yet, so there is nothing to report; "
+            "run the level again, it goes on from the completions in the store"
+        )
+    completions = _completions(index, cells, stored)
+    scores = Scorer(plan).frame(completions)
+    verdicts = judge_level(plan, scores)
+    judged = {(verdict.claim, verdict.target) for verdict in verdicts}
+    verdicts += [v for v in facts.verdicts if (v.claim, v.target) not in judged]
+    manifest = _manifest(plan, index, stored, facts, scores, cells)
+    target = target or paths
+    data = RunData(target.run(plan), scores, summarize(scores), verdicts, manifest)
+    _write(data, paths, target)
+    return data
+
+
+def _write(data: RunData, paths: ArtifactPaths, target: ArtifactPaths) -> None:
+    """Write all of a run's files, and read the run back as its readers will."""
+    from steering_reliability.report.examples import write_examples
+    from steering_reliability.report.html import write_report
+    from steering_reliability.report.plots import write_plots
+
+    write_run(data)
+    for direction in data.manifest["directions"]:
+        source = paths.direction(direction["hash"])
+        write_bytes(
+            data.folder / "directions" / f"layer{direction['layer']}.safetensors",
+            source.read_bytes(),
+        )
+    plots = write_plots(data, data.folder / "plots")
+    write_examples(data)
+    write_report(data, plots)
+    write_csv(target.tables / "summary.csv", data.summary)
+    read_run(data.folder)
+
+
+def _complete_cells(
+    index: LevelIndex, store: CompletionStore
+) -> tuple[list[Cell], dict[str, StoredCompletion]]:
+    keys = {key for keys in index.keys.values() for key in keys}
+    stored = store.get_many(keys)
+    return [cell for cell, keys in index.keys.items() if all(k in stored for k in keys)], stored
+
+
+def _completions(
+    index: LevelIndex, cells: Iterable[Cell], stored: dict[str, StoredCompletion]
+) -> list[tuple[str, Completion]]:
+    return [
+        (split, stored[key].labelled(prompt_id, cell, sample))
+        for cell in cells
+        for split, prompt_id, sample, key in index.rows(cell)
+    ]
+
+
+def _manifest(
+    plan: LevelPlan,
+    index: LevelIndex,
+    stored: dict[str, StoredCompletion],
+    facts: RunFacts,
+    scores: pd.DataFrame,
+    cells: list[Cell],
+) -> dict[str, Any]:
+    generated = sum(record.run.get("run_id") == facts.run_id for record in stored.values())
+    warnings = [*plan.notes, *facts.warnings]
+    missing = [cell.id for cell in plan.cells if cell not in set(cells)]
+    if missing:
+        warnings.append(f"cells that are not complete and are left out: {', '.join(missing)}")
+    return {
+        "level": plan.level,
+        "question": plan.config.question,
+        "run": plan.run_name,
+        "run_id": facts.run_id,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": index.model,
+        "config": plan.config.as_dict(),
+        "profile": plan.profile.model_dump(mode="json"),
+        "layers": list(plan.layers),
+        "alphas": list(plan.alphas),
+        "alpha_unit": plan.alpha_unit,
+        "seeds": {"generation": plan.config.generation.seed},
+        "prompts": {split: len(prompts) for split, prompts in plan.prompts.items()},
+        "planned": plan.n_completions,
+        "generated": generated,
+        "reused": len(stored) - generated,
+        "completions": len(scores),
+        "directions": index.directions,
+        "timings": {phase: round(s, 3) for phase, s in facts.timings.items()},
+        "warnings": warnings,
+        **environment_manifest(),
+    }

@@ -1,0 +1,106 @@
+"""Which stored completion is which of a level: written by whoever has the model in memory.
+
+The controller of a distributed run never loads the model, and a run can be finished long after
+it was interrupted; both find a level's completions through this file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steering_reliability.cells import Cell
+from steering_reliability.errors import SteeringError
+from steering_reliability.prompts import Prompt
+from steering_reliability.results.atomic import write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LevelIndex:
+    """Keys of every completion of a level.
+
+    Attributes:
+        model: fingerprint, device, dtype, layers and width of the model in memory.
+        directions: what the report tells of each direction.
+        keys: by cell, then one key per prompt and sample in the order of ``prompts``.
+        prompts: (split, prompt id) of the rows of ``keys``, without samples.
+        samples: completions per prompt and cell.
+    """
+
+    model: dict[str, Any]
+    directions: list[dict[str, Any]]
+    keys: dict[Cell, list[str]]
+    prompts: list[tuple[str, str]]
+    samples: int
+
+    def rows(self, cell: Cell) -> Iterator[tuple[str, str, int, str]]:
+        """(split, prompt id, sample, key) of a cell's completions."""
+        keys = iter(self.keys[cell])
+        for split, prompt_id in self.prompts:
+            for sample in range(self.samples):
+                yield split, prompt_id, sample, next(keys)
+
+
+def build_index(
+    model: dict[str, Any],
+    directions: list[dict[str, Any]],
+    prompts: dict[str, Sequence[Prompt]] | dict[str, list[Prompt]],
+    keys: dict[Cell, list[str]],
+    samples: int,
+) -> LevelIndex:
+    """An index from planned requests, prompts in the order of their splits."""
+    labels = [(split, prompt.id) for split, group in prompts.items() for prompt in group]
+    return LevelIndex(model, directions, keys, labels, samples)
+
+
+def write_index(path: Path, index: LevelIndex) -> None:
+    """Write an index atomically; every process of a run writes the same one."""
+    cells = [
+        {
+            "cell": [cell.layer, cell.intervention, cell.alpha, cell.direction, cell.condition],
+            "keys": keys,
+        }
+        for cell, keys in index.keys.items()
+    ]
+    record = {
+        "format": FORMAT,
+        "model": index.model,
+        "directions": index.directions,
+        "prompts": index.prompts,
+        "samples": index.samples,
+        "cells": cells,
+    }
+    write_json(path, record)
+
+
+def read_index(path: Path) -> LevelIndex:
+    """Read an index.
+
+    Raises:
+        SteeringError: there is none, or it is damaged or another version's.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}")
+        return LevelIndex(
+            model=record["model"],
+            directions=record["directions"],
+            keys={Cell(*entry["cell"]): entry["keys"] for entry in record["cells"]},
+            prompts=[(split, prompt_id) for split, prompt_id in record["prompts"]],
+            samples=record["samples"],
+        )
+    except FileNotFoundError as error:
+        raise SteeringError(
+            f"{path}: not there, expected the index of a level that was run; run the level"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SteeringError(
+            f"{path}: damaged or of another version ({error}); delete it and run the level again, "
+            "completions in the store are not lost"
+        ) from error

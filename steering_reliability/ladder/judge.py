@@ -1,0 +1,153 @@
+"""From completions to scores, and from scores to a level's verdicts. No model here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from steering_reliability.cells import Cell, Intervention
+from steering_reliability.claims import (
+    AblationEffect,
+    AlphaMonotonicity,
+    BaselineRefusal,
+    ClaimSettings,
+    SomeLayerSteers,
+)
+from steering_reliability.completions import Completion
+from steering_reliability.errors import SteeringError
+from steering_reliability.expectations import ScoreTable, Verdict, evaluate
+from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.results.atomic import well_formed
+from steering_reliability.results.summary import SCORE_COLUMNS
+from steering_reliability.scoring import Score, score
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """What a claim is about: the level (all None), a series of alphas, or a cell."""
+
+    layer: int | None = None
+    intervention: Intervention | None = None
+    alpha: float | None = None
+
+    @classmethod
+    def of(cls, cell: Cell) -> Target:
+        return cls(cell.layer, cell.intervention, cell.alpha)
+
+
+class Scorer:
+    """Scores completions, each text once: the unsteered ones stand in many cells."""
+
+    def __init__(self, plan: LevelPlan) -> None:
+        self._prompts = {
+            (split, prompt.id): prompt for split, group in plan.prompts.items() for prompt in group
+        }
+        self._seen = {prompt.id for prompt in plan.learning}
+        self._scores: dict[str, Score] = {}
+
+    def frame(self, completions: Iterable[tuple[str, Completion]]) -> pd.DataFrame:
+        """The scores frame of (split, completion) pairs, one row each, in their order."""
+        rows = [self._row(split, completion) for split, completion in completions]
+        return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+    def _row(self, split: str, completion: Completion) -> dict[str, Any]:
+        prompt = self._prompts[split, completion.prompt_id]
+        cell = completion.cell
+        if completion.key not in self._scores:
+            self._scores[completion.key] = score(
+                prompt.text, completion.text, finish_reason=completion.finish_reason
+            )
+        scored = self._scores[completion.key]
+        return {
+            "prompt_id": prompt.id,
+            "split": split,
+            "category": prompt.category,
+            "style": prompt.style,
+            "prompt": well_formed(prompt.text),
+            "seen": prompt.id in self._seen,
+            "layer": cell.layer,
+            "intervention": cell.intervention,
+            "alpha": cell.alpha,
+            "direction": cell.direction,
+            "condition": cell.condition,
+            "sample": completion.sample,
+            "text": well_formed(completion.text),
+            "finish_reason": completion.finish_reason,
+            "refusal_score": scored.refusal_score,
+            "is_refusal": scored.is_refusal,
+            "helpfulness_score": scored.helpfulness_score,
+            "is_helpful": scored.is_helpful,
+            "is_degenerate": scored.is_degenerate,
+            "char_length": len(completion.text),
+            **completion.measurements,
+        }
+
+
+def claim_targets(plan: LevelPlan, claim: str) -> list[Target]:
+    """Everything in the level's grid that a claim is made about."""
+    settings = plan.claim(claim)
+    if isinstance(settings, BaselineRefusal | SomeLayerSteers):
+        return [Target()]
+    if isinstance(settings, AlphaMonotonicity):
+        return [Target(layer, kind) for layer, kind in plan.series if kind == "add"]
+    wanted = "ablate" if isinstance(settings, AblationEffect) else "add"
+    any_intervention = claim in ("coherence", "benign_side_effect")
+    return [
+        Target.of(cell)
+        for cell in plan.steered_cells
+        if (any_intervention or cell.intervention == wanted) and settings.covers(cell.alpha)
+    ]
+
+
+def required_cells(plan: LevelPlan, settings: ClaimSettings, target: Target) -> list[Cell]:
+    """The cells whose scores a claim needs."""
+    if isinstance(settings, SomeLayerSteers):
+        return plan.cells
+    if target.layer is None or target.intervention is None:
+        return [next(cell for cell in plan.cells if cell.is_baseline)]
+    if target.alpha is None:
+        series = (target.layer, target.intervention)
+        return [cell for cell in plan.cells if (cell.layer, cell.intervention) == series]
+    cell = Cell(target.layer, target.intervention, target.alpha)
+    if cell not in plan.cells:
+        raise SteeringError(
+            f"{plan.config.path}: claim about {cell.id}, which is not in the level's grid; "
+            f"expected one of {', '.join(known.id for known in plan.cells)}"
+        )
+    return [cell.baseline, cell]
+
+
+def judge_claim(
+    plan: LevelPlan, scores: pd.DataFrame | ScoreTable, claim: str, target: Target
+) -> Verdict:
+    """The verdict on one claim of the level."""
+    claims: Mapping[str, ClaimSettings] = {name: plan.claim(name) for name in plan.config.claims}
+    return evaluate(
+        claim,
+        scores,
+        plan.claim(claim),
+        layer=target.layer,
+        intervention=target.intervention,
+        alpha=target.alpha,
+        claims=claims,
+    )
+
+
+def judge_level(plan: LevelPlan, scores: pd.DataFrame) -> list[Verdict]:
+    """Verdicts on all claims whose cells are complete, in the order of the level's file."""
+    table = ScoreTable(scores)
+    complete = {
+        Cell(layer, intervention, alpha)
+        for layer, intervention, alpha in scores[["layer", "intervention", "alpha"]]
+        .drop_duplicates()
+        .itertuples(index=False, name=None)
+    }
+    return [
+        judge_claim(plan, table, claim, target)
+        for claim in plan.config.claims
+        for target in claim_targets(plan, claim)
+        if complete.issuperset(required_cells(plan, plan.claim(claim), target))
+    ]

@@ -1,0 +1,37 @@
+"""Where everything lies under the artifacts folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from steering_reliability.ladder.plan import LevelPlan
+
+
+@dataclass(frozen=True)
+class ArtifactPaths:
+    """The artifacts folder, ``root``, and what is in it."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store.sqlite"
+
+    @property
+    def directions(self) -> Path:
+        return self.root / "directions"
+
+    def direction(self, digest: str) -> Path:
+        """File of one direction, by its hash."""
+        return self.directions / f"{digest}.safetensors"
+
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    def run(self, plan: LevelPlan) -> Path:
+        return self.root / "runs" / plan.run_name
+
+    def index(self, plan: LevelPlan) -> Path:
+        return self.root / "index" / f"{plan.run_name}.json"

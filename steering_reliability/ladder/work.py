@@ -1,0 +1,295 @@
+"""A level at work: it generates the cells that are asked for, and shares the work.
+
+Completions that the store holds are taken from it; of the rest a process leases what it needs
+and nobody else has, generates it, and waits for what others hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from steering_reliability.cells import LEARNED, Cell
+from steering_reliability.completions import Completion
+from steering_reliability.directions import Direction, cached_directions, save_direction
+from steering_reliability.engine import make_engine
+from steering_reliability.engine.requests import (
+    Engine,
+    GenerationSettings,
+    Request,
+    plan_requests,
+)
+from steering_reliability.interventions import Directions
+from steering_reliability.ladder.index import LevelIndex, build_index, write_index
+from steering_reliability.ladder.paths import ArtifactPaths
+from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.models.loaded import LoadedModel
+from steering_reliability.results.owners import new_owner
+from steering_reliability.results.records import StoredCompletion
+from steering_reliability.results.store import CompletionStore
+
+_LEASE_S = 120.0
+_RENEW_S = 20.0
+_POLL_S = 0.2
+_FLUSH_S = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a process is with the completions that its tests need and the store lacked.
+
+    Attributes:
+        total: completions that were to be generated, by this process or another.
+        done: of those, finished.
+    """
+
+    total: int
+    done: int
+
+
+@dataclass
+class Timings:
+    """Seconds per phase of this process."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+
+class LevelWork:
+    """Generates a level's cells on demand.
+
+    Args:
+        plan: the level.
+        model: the model in memory.
+        paths: where store, directions and index are.
+        run_id: marks what this run generated.
+        fresh: leave what other runs stored out of account.
+        alone: whether free slots take rows of all expected cells; where several processes
+            share the level, of the same layer only.
+        on_progress: called now and then while generating.
+    """
+
+    def __init__(
+        self,
+        plan: LevelPlan,
+        model: LoadedModel,
+        paths: ArtifactPaths,
+        run_id: str,
+        *,
+        fresh: bool = False,
+        alone: bool = True,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.plan = plan
+        self.model = model
+        self.timings = Timings()
+        self._store = CompletionStore(paths.store)
+        self._owner = new_owner()
+        self._run = {"run_id": run_id, "level": plan.level}
+        self._fresh = fresh
+        self._alone = alone
+        self._on_progress = on_progress
+        self._done: dict[str, StoredCompletion] = {}
+        self._expected: list[Cell] = []
+        self._to_generate: set[str] = set()
+        self._unsaved: list[StoredCompletion] = []
+        self._last_flush = self._last_renewal = time.monotonic()
+        self.settings = _settings(plan, model)
+        self.directions = self._learn(paths)
+        self._requests = self._plan_requests()
+        self._by_key = {r.key: r for group in self._requests.values() for r in group}
+        self._in_flight: set[str] = set()
+        self._engine: Engine | None = None
+        self.index = self._write_index(paths.index(plan))
+
+    def expect(self, cells: Iterable[Cell]) -> None:
+        """Say which cells will be asked for, so that they fill the slots that are free."""
+        known = {*self._expected, *cells}
+        self._expected = [cell for cell in self.plan.cells if cell in known]
+        keys = self._keys(self._expected)
+        self._recall(keys)
+        self._to_generate.update(key for key in keys if key not in self._done)
+
+    def ensure(self, cells: Sequence[Cell]) -> None:
+        """Return once every completion of these cells is stored."""
+        started = time.monotonic()
+        wanted = self._keys(cells)
+        if any(key not in self._done for key in wanted):
+            self.expect(cells)
+        while missing := [key for key in wanted if key not in self._done]:
+            self._take_on(missing, cells)
+            if self._engine is not None and self._engine.pending:
+                self._keep(self._engine.pump())
+            else:
+                time.sleep(_POLL_S)
+                self._recall(missing)
+            self._report()
+        self._flush()
+        self.timings.add("generation", time.monotonic() - started)
+
+    def completions(self, cells: Iterable[Cell]) -> list[tuple[str, Completion]]:
+        """(split, completion) of complete cells, in the order of the cells and prompts."""
+        return [
+            (split, self._done[key].labelled(prompt_id, cell, sample))
+            for cell in cells
+            for split, prompt_id, sample, key in self.index.rows(cell)
+        ]
+
+    def close(self) -> None:
+        """Store what is finished, and give the leases back."""
+        self._flush()
+        self._store.release(self._owner)
+        self._store.close()
+
+    def _learn(self, paths: ArtifactPaths) -> dict[int, Direction]:
+        started = time.monotonic()
+        settings = self.plan.config.direction
+        pairs = (
+            None
+            if settings.pairs is None
+            else [(pair.refusal, pair.compliance) for pair in settings.pairs]
+        )
+        directions = cached_directions(
+            paths.directions,
+            self.model,
+            self.plan.learning,
+            self.plan.layers,
+            pairs=pairs,
+            at=settings.at,
+        )
+        for direction in directions.values():
+            path = paths.direction(direction.hash)
+            if not path.exists():
+                save_direction(direction, path)
+        self.timings.add("directions", time.monotonic() - started)
+        return directions
+
+    def _plan_requests(self) -> dict[Cell, list[Request]]:
+        directions: Directions = {
+            (LEARNED, layer): direction for layer, direction in self.directions.items()
+        }
+        prompts = [prompt for group in self.plan.prompts.values() for prompt in group]
+        requests = plan_requests(
+            self.model,
+            prompts,
+            self.plan.cells,
+            directions,
+            self.settings,
+            alpha_unit=self.plan.alpha_unit,
+            backend=self.plan.overrides.backend,
+        )
+        by_cell: dict[Cell, list[Request]] = {cell: [] for cell in self.plan.cells}
+        for request in requests:
+            by_cell[request.cell].append(request)
+        return by_cell
+
+    def _write_index(self, path: Path) -> LevelIndex:
+        model = self.model
+        index = build_index(
+            {
+                "source": self.plan.profile.source,
+                "name": self.plan.profile.name,
+                "fingerprint": model.fingerprint,
+                "device": str(model.device),
+                "dtype": str(model.dtype).removeprefix("torch."),
+                "n_layers": model.n_layers,
+                "d_model": model.d_model,
+                "slots": self.settings.slots,
+            },
+            [direction.describe() for direction in self.directions.values()],
+            self.plan.prompts,
+            {cell: [r.key for r in requests] for cell, requests in self._requests.items()},
+            self.settings.samples,
+        )
+        write_index(path, index)
+        return index
+
+    def _keys(self, cells: Iterable[Cell]) -> list[str]:
+        return list(dict.fromkeys(r.key for cell in cells for r in self._requests[cell]))
+
+    def _recall(self, keys: Sequence[str]) -> None:
+        """Take over what is stored by now."""
+        found = self._store.get_many(key for key in keys if key not in self._done)
+        if self._fresh:
+            mine = self._run["run_id"]
+            stale = [key for key, stored in found.items() if stored.run.get("run_id") != mine]
+            self._store.delete(stale)
+            for key in stale:
+                del found[key]
+        self._done.update(found)
+
+    def _take_on(self, missing: Sequence[str], cells: Sequence[Cell]) -> None:
+        """Lease rows for free slots: first of the wanted cells, then of those still to come."""
+        engine = self._engine
+        free = self.settings.slots - (engine.pending if engine is not None else 0)
+        if free <= 0:
+            return
+        candidates = (
+            key
+            for key in chain(missing, self._ahead(cells))
+            if key not in self._done and key not in self._in_flight
+        )
+        granted = self._store.lease(candidates, self._owner, _LEASE_S, limit=free)
+        if granted:
+            self._in_flight.update(granted)
+            self._make_engine().submit(self._by_key[key] for key in granted)
+
+    def _ahead(self, cells: Sequence[Cell]) -> Iterator[str]:
+        """Keys of cells that will be asked for later.
+
+        Where several processes share the level, only of layers that this one works on: its
+        tests complete them. Rows taken on for others would wait here, leased and unfinished,
+        once its tests are done.
+        """
+        layers = {cell.layer for cell in cells if not cell.is_baseline}
+        for cell in self._expected:
+            if self._alone or cell.layer in layers:
+                yield from (request.key for request in self._requests[cell])
+
+    def _make_engine(self) -> Engine:
+        if self._engine is None:
+            longest = max(len(request.tokens) for request in self._by_key.values())
+            self._engine = make_engine(
+                self.model, self.settings, longest, self.plan.overrides.backend
+            )
+        return self._engine
+
+    def _keep(self, completions: Sequence[Completion]) -> None:
+        stored = [StoredCompletion.of(completion, self._run) for completion in completions]
+        self._unsaved += stored
+        self._done.update((record.key, record) for record in stored)
+        self._in_flight.difference_update(record.key for record in stored)
+        now = time.monotonic()
+        if now - self._last_flush > _FLUSH_S:
+            self._flush()
+        if now - self._last_renewal > _RENEW_S:
+            self._store.renew(self._owner, _LEASE_S)
+            self._last_renewal = now
+
+    def _flush(self) -> None:
+        if self._unsaved:
+            self._store.put_many(self._unsaved)
+            self._unsaved = []
+        self._last_flush = time.monotonic()
+
+    def _report(self) -> None:
+        done = sum(key in self._done for key in self._to_generate)
+        self._on_progress(Progress(len(self._to_generate), done))
+
+
+def _settings(plan: LevelPlan, model: LoadedModel) -> GenerationSettings:
+    given = plan.config.generation
+    return GenerationSettings(
+        max_new_tokens=given.max_new_tokens,
+        temperature=given.temperature,
+        top_p=given.top_p,
+        samples=given.samples,
+        seed=given.seed,
+        positions=given.positions,
+        slots=given.slots or plan.profile.slots.on(str(model.device)),
+    )

@@ -1,0 +1,6 @@
+"""The pytest plugin: the only part that imports pytest.
+
+``plugin`` holds the hooks and nothing else; ``options`` the command line; ``collection`` finds
+levels and makes tests of cells; ``fixtures`` is what a test sees; ``session`` is the state of a
+run; ``transport`` is what crosses the wire between processes.
+"""

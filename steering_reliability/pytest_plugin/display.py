@@ -1,0 +1,155 @@
+"""What a run says on pytest's terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from steering_reliability.pytest_plugin import collection, transport
+from steering_reliability.pytest_plugin.session import SteeringSession
+
+if TYPE_CHECKING:
+    from steering_reliability.ladder.plan import LevelPlan
+    from steering_reliability.ladder.work import Progress
+
+
+def header(session: SteeringSession) -> list[str]:
+    """Lines for the top of a session: a level's model, grid, prompts and planned completions."""
+    if session.is_worker or not session.levels:
+        return []
+    lines = []
+    for plan in session.selected_plans():
+        lines += _plan_lines(plan, session)
+    if collection.runs_smoke_only(session.config, session.levels) and len(session.levels) > 1:
+        others = ", ".join(name for name in session.levels if name != collection.DEFAULT_LEVEL)
+        lines.append(f"steering: no -m given, so the smoke level only; others: -m with {others}")
+    return lines
+
+
+def _plan_lines(plan: LevelPlan, session: SteeringSession) -> list[str]:
+    from steering_reliability.report.terminal import HeaderInfo, header_lines
+
+    info = HeaderInfo(
+        level=plan.level,
+        question=plan.config.question,
+        model=plan.profile.name,
+        device=_device(session),
+        dtype=plan.overrides.dtype or plan.profile.dtype,
+        cells=len(plan.cells),
+        prompts={split: len(prompts) for split, prompts in plan.prompts.items()},
+        planned=plan.n_completions,
+        notes=plan.notes,
+    )
+    return header_lines(info)
+
+
+def _device(session: SteeringSession) -> str:
+    # To resolve it takes torch, which only the process that generates imports anyway.
+    config = session.config
+    if session.is_distributed or config.getoption("collectonly"):
+        return f"device {session.overrides.device}"
+    from steering_reliability.models.loaded import resolve_device
+
+    return f"device {resolve_device(session.overrides.device)}"
+
+
+def connect(session: SteeringSession) -> None:
+    """Let the session speak on the terminal while tests run and their output is captured."""
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None:
+        return
+
+    def announce(line: str) -> None:
+        with _uncaptured(session.config):
+            reporter.ensure_newline()
+            reporter.write_line(f"steering: {line}")
+
+    session.announce = announce
+    live = LiveProgress(session.config, reporter)
+    session.on_progress = live.update
+    session.on_pause = live.close
+
+
+class LiveProgress:
+    """A progress line per stretch of generation, written past pytest's capture."""
+
+    def __init__(self, config: pytest.Config, reporter: Any) -> None:
+        self._config = config
+        self._reporter = reporter
+        self._line: Any = None
+        self._before = 0
+
+    def update(self, progress: Progress) -> None:
+        """Show how far generation is."""
+        from steering_reliability.report.terminal import ProgressLine
+
+        with _uncaptured(self._config):
+            if self._line is None:
+                self._before = progress.done
+                self._reporter.ensure_newline()
+                self._line = ProgressLine(
+                    progress.total - progress.done,
+                    self._write,
+                    live=sys.stdout.isatty(),
+                    width=self._reporter._tw.fullwidth,
+                )
+            self._line.update(progress.done - self._before)
+
+    def close(self) -> None:
+        """End the line with what was done."""
+        if self._line is not None:
+            with _uncaptured(self._config):
+                self._line.close()
+            self._line = None
+
+    def _write(self, text: str) -> None:
+        self._reporter.write(text, flush=True)
+
+
+def _uncaptured(config: pytest.Config) -> Any:
+    from contextlib import nullcontext
+
+    capture = config.pluginmanager.getplugin("capturemanager")
+    return capture.global_and_fixture_disabled() if capture is not None else nullcontext()
+
+
+def status_of(report: Any) -> tuple[str, str, Any] | None:
+    """``?`` for a test whose claim stayed open."""
+    found = transport.verdicts_of(report)
+    if found is None or not report.passed or report.when != "call":
+        return None
+    if any(verdict.outcome == "inconclusive" for verdict in found[1]):
+        return "inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})
+    return None
+
+
+def summary(session: SteeringSession, reporter: pytest.TerminalReporter) -> None:
+    """The table of cells, the verdicts, and where the report is."""
+    if not session.finished and not session.problems:
+        return
+    from steering_reliability.report.terminal import summary_table, verdict_lines
+
+    width = reporter._tw.fullwidth
+    for level, data in session.finished.items():
+        reporter.section(f"steering: {level}")
+        for line in summary_table(data.summary, width):
+            reporter.write_line(line)
+        reporter.write_line("")
+        for line in verdict_lines(data.verdicts, width):
+            reporter.write_line(line)
+        counts = data.manifest
+        reporter.write_line(
+            f"{counts['generated']:,} completions generated, {counts['reused']:,} from the store"
+        )
+        reporter.write_line(f"report: {_shown(data.folder / 'report.html', session)}")
+    for problem in session.problems:
+        reporter.write_line(f"steering: {problem}", red=True)
+
+
+def _shown(path: Any, session: SteeringSession) -> str:
+    try:
+        return str(path.relative_to(session.config.invocation_params.dir))
+    except ValueError:
+        return str(path)

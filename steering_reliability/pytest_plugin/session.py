@@ -1,0 +1,227 @@
+"""The state of a run in one process: plans, the model, levels at work, what tests found.
+
+It hangs on the pytest config. The controller of a distributed run never loads the model; it
+collects verdicts and timings, and writes the run folders.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from steering_reliability.errors import SteeringError
+from steering_reliability.ladder.plan import LevelPlan, plan_level
+from steering_reliability.pytest_plugin import collection, options, transport
+
+if TYPE_CHECKING:
+    from steering_reliability.cells import Cell
+    from steering_reliability.expectations import Verdict
+    from steering_reliability.ladder.work import LevelWork, Progress
+    from steering_reliability.models.loaded import LoadedModel
+    from steering_reliability.results.run import RunData
+
+SESSION: pytest.StashKey[SteeringSession] = pytest.StashKey()
+VERDICTS: pytest.StashKey[list[Any]] = pytest.StashKey()
+
+
+class SteeringSession:
+    """One process's part in a run.
+
+    Attributes:
+        levels: every level known so far, by name.
+        run_id: the same in all processes of a run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.overrides = options.overrides(config)
+        self.artifacts = options.artifacts_folder(config)
+        worker_input: dict[str, Any] = getattr(config, "workerinput", {})
+        self.is_worker = bool(worker_input)
+        self.run_id = worker_input.get(transport.RUN_ID) or secrets.token_hex(8)
+        self.levels: dict[str, Path] = {}
+        self.timings: dict[str, float] = {}
+        self.reported: dict[str, list[Verdict]] = {}
+        self.expected: dict[str, set[Cell]] = {}
+        self.finished: dict[str, RunData] = {}
+        self.problems: list[str] = []
+        # The terminal takes these over where there is one.
+        self.on_progress: Callable[[Progress], None] = lambda _progress: None
+        self.on_pause: Callable[[], None] = lambda: None
+        self.announce: Callable[[str], None] = lambda _line: None
+        self._folders: set[Path] = set()
+        self._plans: dict[str, LevelPlan] = {}
+        self._works: dict[str, LevelWork] = {}
+        self._model: LoadedModel | None = None
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether tests run in other processes than the controller's."""
+        return self.is_worker or bool(self.config.getoption("dist", "no") != "no")
+
+    def learn_levels(self, folder: Path) -> None:
+        """Make the levels of a folder of tests known, and their markers.
+
+        Raises:
+            SteeringError: another folder has a level of that name.
+        """
+        if folder in self._folders:
+            return
+        self._folders.add(folder)
+        levels = collection.levels_beside(folder)
+        for name, path in levels.items():
+            if self.levels.setdefault(name, path).resolve() != path.resolve():
+                raise SteeringError(
+                    f"{path}: level: found {name!r} as in {self.levels[name]}, expected each "
+                    "level once in a run; rename one or run the folders apart"
+                )
+        collection.register_markers(self.config, levels)
+
+    def plan(self, level: str) -> LevelPlan:
+        """A level's plan, made once.
+
+        Raises:
+            SteeringError: its file, prompts or model are wrong.
+        """
+        if level not in self._plans:
+            self._plans[level] = plan_level(self.levels[level], self.overrides)
+        return self._plans[level]
+
+    def selected_plans(self) -> list[LevelPlan]:
+        """Plans of the levels that this run chose."""
+        chosen = collection.selected_levels(self.config, self.levels)
+        return [self.plan(level) for level in chosen]
+
+    def is_working(self, level: str) -> bool:
+        """Whether this process has the level at work."""
+        return level in self._works
+
+    def prepare(self) -> None:
+        """Check what can be checked before any test or worker starts.
+
+        Raises:
+            SteeringError: a level, its prompts, the model or the artifacts folder is unusable.
+        """
+        from steering_reliability.models.sources import resolve_source
+
+        plans = self.selected_plans()
+        if self.config.getoption("collectonly") or not plans:
+            return
+        if self.overrides.device not in ("auto", "cpu"):
+            from steering_reliability.models.loaded import resolve_device
+
+            resolve_device(self.overrides.device)
+        for plan in plans:
+            resolve_source(plan.profile.source, self.announce)
+        self._check_store()
+
+    def model(self) -> LoadedModel:
+        """The model, loaded at first use."""
+        if self._model is None:
+            # Idle threads that spin starve each other where processes share the cores.
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+            import torch
+
+            from steering_reliability.models.loaded import load_model
+
+            workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+            torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+            started = time.monotonic()
+            plan = next(iter(self._plans.values()))
+            self._model = load_model(
+                plan.profile.source,
+                self.overrides.device,
+                self.overrides.dtype,
+                profile=plan.profile,
+                announce=self.announce,
+            )
+            self.add_time("model", time.monotonic() - started)
+        return self._model
+
+    def work(self, level: str) -> LevelWork:
+        """A level at work; its model and directions are there at the first call."""
+        if level not in self._works:
+            from steering_reliability.ladder.paths import ArtifactPaths
+            from steering_reliability.ladder.work import LevelWork
+
+            plan = self.plan(level)
+            self._works[level] = LevelWork(
+                plan,
+                self.model(),
+                ArtifactPaths(self.artifacts),
+                self.run_id,
+                fresh=self.config.getoption("steer_fresh"),
+                alone=not self.is_worker,
+                on_progress=lambda progress: self.on_progress(progress),
+            )
+            self._works[level].expect(self.expected.get(level, ()))
+        return self._works[level]
+
+    def expect(self, items: Sequence[pytest.Item]) -> None:
+        """Note which cells the selected tests will ask for."""
+        from steering_reliability.pytest_plugin.fixtures import expected_cells
+
+        for item in items:
+            level = collection.level_of(item, self.levels)
+            if level is not None and collection.is_selected(self.config, level, self.levels):
+                cells = self.expected.setdefault(level, set())
+                cells.update(expected_cells(item, self.plan(level)))
+
+    def add_time(self, phase: str, seconds: float) -> None:
+        """Count time towards a phase."""
+        self.timings[phase] = self.timings.get(phase, 0.0) + seconds
+
+    def stop_working(self) -> None:
+        """Give leases back, and sum up the timings of this process."""
+        self.on_pause()
+        for work in self._works.values():
+            work.close()
+            for phase, seconds in work.timings.seconds.items():
+                self.add_time(phase, seconds)
+        self._works.clear()
+
+    def merge_timings(self, timings: dict[str, float]) -> None:
+        """Take a worker's timings; workers run side by side, so the longest counts."""
+        for phase, seconds in timings.items():
+            self.timings[phase] = max(self.timings.get(phase, 0.0), seconds)
+
+    def take_report(self, report: Any) -> None:
+        """Note what a test found; the report may come from another process."""
+        found = transport.verdicts_of(report)
+        if found is not None:
+            level, verdicts = found
+            self.reported.setdefault(level, []).extend(verdicts)
+
+    def finish(self) -> None:
+        """Write the run folder of every level that ran; a problem with one is told, not raised."""
+        if not self.reported:
+            return
+        from steering_reliability.ladder.finish import RunFacts, finish_level
+        from steering_reliability.ladder.paths import ArtifactPaths
+
+        for level, verdicts in self.reported.items():
+            facts = RunFacts(self.run_id, self.timings, verdicts)
+            try:
+                self.finished[level] = finish_level(
+                    self.plan(level), ArtifactPaths(self.artifacts), facts
+                )
+            except SteeringError as error:
+                self.problems.append(str(error))
+
+    def _check_store(self) -> None:
+        from steering_reliability.ladder.paths import ArtifactPaths
+        from steering_reliability.results.database import set_aside
+        from steering_reliability.results.store import CompletionStore
+
+        path = ArtifactPaths(self.artifacts).store
+        try:
+            CompletionStore(path).close()
+        except SteeringError:
+            if not self.config.getoption("steer_fresh") or set_aside(path) is None:
+                raise
