@@ -70,7 +70,7 @@ CANNOT = (
     r"(?:cannot|can't|can\snot|cant|could\snot|couldn't|won't|will\s(?:not|never)|would\snot|"
     r"wouldn't|must\snot|mustn't|should\snot|shouldn't|may\snot|can\sneither|"
     r"am\sunable\sto|'m\sunable\sto|unable\sto|not\sable\sto|incapable\sof|"
-    r"(?:'m|am)\snot\s(?:capable\sof|permitted\sto|allowed\sto|authori[sz]ed\sto|programmed\sto|"
+    r"(?:(?:'m|am)\s)?not\s(?:capable\sof|permitted\sto|allowed\sto|authori[sz]ed\sto|programmed\sto|"
     r"designed\sto|willing\sto|going\sto|prepared\sto|here\sto|intended\sto|equipped\sto|"
     r"supposed\sto|trained\sto|meant\sto|in\sa\sposition\sto)|"
     r"not\s(?:comfortable|okay)\s(?:with\s)?|"
