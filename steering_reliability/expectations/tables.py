@@ -52,7 +52,8 @@ class ScoreTable:
         self._means: dict[tuple[object, ...], tuple[NDArray[np.int64], Floats]] = {}
         self._split_codes, splits = pd.factorize(scores["split"])
         self.splits: list[str] = [str(split) for split in splits]
-        prompt_codes, prompts = pd.factorize(scores["prompt_id"])
+        # Sorted, so that seeded resampling does not depend on the order of the frame's rows.
+        prompt_codes, prompts = pd.factorize(scores["prompt_id"], sort=True)
         # A prompt is one of its split: the same id in two splits is two prompts.
         self._prompt_codes = (
             self._split_codes.astype(np.int64) * max(len(prompts), 1) + prompt_codes

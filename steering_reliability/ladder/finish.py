@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +20,10 @@ from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import write_bytes, write_csv
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
+from steering_reliability.results.steerability import steerability_summary, steerability_table
 from steering_reliability.results.store import CompletionStore
 from steering_reliability.results.summary import summarize
+from steering_reliability.results.tables import effects_table
 
 
 @dataclass
@@ -91,11 +93,21 @@ def _write(data: RunData, paths: ArtifactPaths, target: ArtifactPaths) -> None:
             data.folder / "directions" / f"layer{direction['layer']}.safetensors",
             source.read_bytes(),
         )
+    for name, table in _tables(data.scores):
+        write_csv(data.folder / "tables" / f"{name}.csv", table)
     plots = write_plots(data, data.folder / "plots")
     write_examples(data)
     write_report(data, plots)
     write_csv(target.tables / "summary.csv", data.summary)
     read_run(data.folder)
+
+
+def _tables(scores: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    yield "effects", effects_table(scores)
+    slopes = steerability_table(scores)
+    if not slopes.empty:
+        yield "steerability", slopes
+        yield "steerability_summary", steerability_summary(slopes)
 
 
 def _complete_cells(

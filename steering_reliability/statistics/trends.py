@@ -55,7 +55,8 @@ def prompt_slopes(scores: ArrayLike, alphas: ArrayLike) -> Floats:
         ``[..., n]``, in score per unit of alpha.
     """
     slopes: Floats = floats(scores) @ _slope_weights(floats(alphas))
-    return slopes
+    # The weights sum to 0 but for rounding; a score that never changes has a slope of exactly 0.
+    return slopes.round(12)
 
 
 def _slope_weights(alphas: Floats) -> Floats:

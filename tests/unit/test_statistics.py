@@ -429,3 +429,8 @@ class TestSampleSize:
         assert statistics.prompts_for_slope(1.0, 0.5) == math.ceil(
             (1.959964 + 0.841621) ** 2 / 0.25
         )
+
+
+def test_a_score_that_never_changes_has_a_slope_of_exactly_zero() -> None:
+    scores = np.full((20, 4), 0.35)
+    assert (statistics.prompt_slopes(scores, [0, 1, 2, 4]) == 0).all()
