@@ -121,10 +121,12 @@ class LearnFrom(Settings):
 
 
 class DirectionSettings(Settings):
-    """How the direction is learned.
+    """How the direction is learned, or where it is.
 
     Attributes:
         method: ``contrastive_prefix``.
+        file: a saved direction to use in place of a learned one; relative to the level's YAML
+            file, ``{layer}`` in it stands for the layer.
         pairs: prefix pairs; the package's own where there are none.
         learn_from: the learning prompts.
         at: tokens whose activations are compared.
@@ -133,6 +135,7 @@ class DirectionSettings(Settings):
     """
 
     method: Literal["contrastive_prefix"] = "contrastive_prefix"
+    file: NonEmpty | None = None
     pairs: list[PrefixPair] | None = Field(default=None, min_length=1)
     learn_from: LearnFrom = LearnFrom()
     at: Literal["response", "last_prompt"] = "response"

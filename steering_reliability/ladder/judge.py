@@ -45,7 +45,7 @@ class Scorer:
         self._prompts = {
             (split, prompt.id): prompt for split, group in plan.prompts.items() for prompt in group
         }
-        self._seen = {prompt.id for prompt in plan.learning}
+        self._seen = plan.seen
         self._scores: dict[str, Score] = {}
 
     def frame(self, completions: Iterable[tuple[str, Completion]]) -> pd.DataFrame:

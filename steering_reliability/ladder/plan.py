@@ -11,6 +11,7 @@ from steering_reliability.cells import Cell, Intervention, expand_grid
 from steering_reliability.claims import ClaimSettings
 from steering_reliability.config import LevelConfig, ModelProfile, load_level, load_profile
 from steering_reliability.config import resolve_layers as layers_in_model
+from steering_reliability.directions.formats import check_direction
 from steering_reliability.errors import SteeringError
 from steering_reliability.models.sources import ModelFacts, read_facts
 from steering_reliability.prompts import Prompt, check_prompts
@@ -50,6 +51,8 @@ class LevelPlan:
         alphas: alphas of the grid, ascending.
         prompts: the prompts that are evaluated, by split.
         learning: the prompts that the direction is learned from.
+        direction_files: saved directions by layer, where none is learned.
+        seen: ids of the prompts that the direction has seen.
         notes: lines to be told to the user, such as near-duplicate prompts.
     """
 
@@ -61,6 +64,8 @@ class LevelPlan:
     alphas: tuple[float, ...]
     prompts: dict[str, list[Prompt]]
     learning: list[Prompt]
+    direction_files: dict[int, Path]
+    seen: frozenset[str]
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -132,6 +137,11 @@ def plan_level(path: Path, overrides: Overrides) -> LevelPlan:
     alphas = config.alphas if overrides.alphas is None else [0.0, *overrides.alphas]
     everything = config.load_prompts()
     notes = check_prompts(everything)
+    files = _direction_files(config, layers)
+    learning = [] if files else _learning(config, everything)
+    seen = {prompt.id for prompt in learning}
+    for layer, file in files.items():
+        seen.update(check_direction(file, facts, layer=layer)["prompt_ids"])
     return LevelPlan(
         config=config,
         profile=profile,
@@ -140,9 +150,20 @@ def plan_level(path: Path, overrides: Overrides) -> LevelPlan:
         layers=tuple(layers),
         alphas=tuple(sorted({float(alpha) for alpha in alphas})),
         prompts=_evaluated(config, everything),
-        learning=_learning(config, everything),
+        learning=learning,
+        direction_files=files,
+        seen=frozenset(seen),
         notes=tuple(notes),
     )
+
+
+def _direction_files(config: LevelConfig, layers: Sequence[int]) -> dict[int, Path]:
+    if config.direction.file is None:
+        return {}
+    folder = config.path.parent if config.path else Path()
+    return {
+        layer: folder / config.direction.file.replace("{layer}", str(layer)) for layer in layers
+    }
 
 
 def _evaluated(config: LevelConfig, everything: dict[str, list[Prompt]]) -> dict[str, list[Prompt]]:

@@ -14,7 +14,12 @@ from pathlib import Path
 
 from steering_reliability.cells import LEARNED, Cell
 from steering_reliability.completions import Completion
-from steering_reliability.directions import Direction, cached_directions, save_direction
+from steering_reliability.directions import (
+    Direction,
+    cached_directions,
+    load_direction,
+    save_direction,
+)
 from steering_reliability.engine import make_engine
 from steering_reliability.engine.requests import (
     Engine,
@@ -100,7 +105,7 @@ class LevelWork:
         self._unsaved: list[StoredCompletion] = []
         self._last_flush = self._last_renewal = time.monotonic()
         self.settings = _settings(plan, model)
-        self.directions = self._learn(paths)
+        self.directions = self._find_directions(paths)
         self._requests = self._plan_requests()
         self._by_key = {r.key: r for group in self._requests.values() for r in group}
         self._in_flight: set[str] = set()
@@ -146,15 +151,30 @@ class LevelWork:
         self._store.release(self._owner)
         self._store.close()
 
-    def _learn(self, paths: ArtifactPaths) -> dict[int, Direction]:
+    def _find_directions(self, paths: ArtifactPaths) -> dict[int, Direction]:
         started = time.monotonic()
+        if self.plan.direction_files:
+            directions = {
+                layer: load_direction(file, self.model, layer=layer)
+                for layer, file in self.plan.direction_files.items()
+            }
+        else:
+            directions = self._learn(paths)
+        for direction in directions.values():
+            path = paths.direction(direction.hash)
+            if not path.exists():
+                save_direction(direction, path)
+        self.timings.add("directions", time.monotonic() - started)
+        return directions
+
+    def _learn(self, paths: ArtifactPaths) -> dict[int, Direction]:
         settings = self.plan.config.direction
         pairs = (
             None
             if settings.pairs is None
             else [(pair.refusal, pair.compliance) for pair in settings.pairs]
         )
-        directions = cached_directions(
+        return cached_directions(
             paths.directions,
             self.model,
             self.plan.learning,
@@ -162,12 +182,6 @@ class LevelWork:
             pairs=pairs,
             at=settings.at,
         )
-        for direction in directions.values():
-            path = paths.direction(direction.hash)
-            if not path.exists():
-                save_direction(direction, path)
-        self.timings.add("directions", time.monotonic() - started)
-        return directions
 
     def _plan_requests(self) -> dict[Cell, list[Request]]:
         directions: Directions = {
