@@ -45,7 +45,7 @@ class ScoreTable:
         if lacking:
             raise SteeringError(
                 f"scores: columns {', '.join(lacking)} not found, expected a scores frame; "
-                "re-score the run with `steering-reliability rescore`"
+                "run the level again, stored completions are scored anew"
             )
         self._scores = scores
         self._columns: dict[str, Floats] = {}
