@@ -11,7 +11,6 @@ from dataclasses import replace
 from steering_reliability.cells import Cell
 from steering_reliability.completions import Completion
 from steering_reliability.engine.requests import (
-    DEFAULT_SLOTS,
     Engine,
     GenerationSettings,
     Positions,
@@ -86,7 +85,7 @@ def generate(
             ``"all"`` every prompt token too.
         alpha_unit: one unit of alpha as a share of the layer's median residual norm. Levels
             take it from their file or the model's profile.
-        slots: rows of a batch; by default 64 on a CPU.
+        slots: rows of a batch; the model profile's for this device by default.
         backend: ``"slots"`` or ``"lens"``.
 
     Returns:
@@ -103,7 +102,7 @@ def generate(
         samples=samples,
         seed=seed,
         positions=positions,
-        slots=slots or DEFAULT_SLOTS[model.device.type],
+        slots=model.profile.slots.on(model.device.type) if slots is None else slots,
     )
     requests = plan_requests(
         model, prompts, cells, directions, settings, alpha_unit=alpha_unit, backend=backend

@@ -114,10 +114,21 @@ class SlotCache(Cache):
             layer.values[row, :, start:stop] = values
 
     def move_row(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` positions of one row to another."""
+        """Copy the first ``length`` positions of one row to an empty one, and empty the first."""
         for layer in self._used():
             layer.keys[target, :, :length] = layer.keys[source, :, :length]
             layer.values[target, :, :length] = layer.values[source, :, :length]
+        self.empty_row(source, length)
+
+    def empty_row(self, row: int, length: int) -> None:
+        """Forget the first ``length`` positions of a row.
+
+        What stays behind is masked, but one that overflowed (float16, a huge alpha) would still
+        reach the row's next completion: 0 times infinity is no number.
+        """
+        for layer in self._used():
+            layer.keys[row, :, :length] = 0
+            layer.values[row, :, :length] = 0
 
     def _used(self) -> list[Any]:
         return [layer for layer in self.layers if layer.is_initialized]

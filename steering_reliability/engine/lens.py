@@ -138,7 +138,7 @@ def intervene(residual: torch.Tensor, steering: Steering) -> torch.Tensor:
     """
     vector = steering.vector.to(residual)
     if steering.intervention == "add":
-        return residual + steering.coefficient * vector
+        return residual + (steering.coefficient * steering.vector).to(residual)
     return residual - steering.coefficient * torch.outer(
         residual.reshape(-1, len(vector)) @ vector, vector
     ).reshape(residual.shape)

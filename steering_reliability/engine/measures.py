@@ -17,8 +17,8 @@ class RowMeasures:
         self._tokens = torch.zeros(slots, dtype=torch.float64, device=device)
         self._log_odds = torch.zeros(slots, dtype=torch.float64, device=device)
         refusal, compliance = opening_tokens(model)
-        self._refusal = torch.tensor(refusal, device=device)
-        self._compliance = torch.tensor(compliance, device=device)
+        self._refusal = torch.tensor(refusal, dtype=torch.long, device=device)
+        self._compliance = torch.tensor(compliance, dtype=torch.long, device=device)
 
     def reset(self, row: int) -> None:
         """Begin a new completion in a slot."""

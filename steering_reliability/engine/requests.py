@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from steering_reliability.cells import Cell
 from steering_reliability.completions import Completion
@@ -20,7 +20,6 @@ from steering_reliability.prompts import Prompt
 
 # Raised when a change of the engine may change tokens, so that old completions aren't reused.
 GENERATION_VERSION = 1
-DEFAULT_SLOTS = {"cpu": 64, "cuda": 256, "mps": 64}
 
 Positions = Literal["response", "all"]
 
@@ -38,6 +37,9 @@ class GenerationSettings:
         positions: ``"response"`` steers the last prompt token and every generated one,
             ``"all"`` every prompt token too.
         slots: rows of a batch; fixed, since on some machines the batch size decides the last bit.
+
+    Raises:
+        SteeringError: a value is out of its range.
     """
 
     max_new_tokens: int = 48
@@ -47,6 +49,20 @@ class GenerationSettings:
     seed: int = 0
     positions: Positions = "response"
     slots: int = 64
+
+    def __post_init__(self) -> None:
+        for name, holds, expected in (
+            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
+            ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
+            ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1"),
+            ("samples", self.samples >= 1, "1 or more"),
+            ("positions", self.positions in get_args(Positions), "'response' or 'all'"),
+            ("slots", self.slots >= 1, "1 or more"),
+        ):
+            if not holds:
+                raise SteeringError(
+                    f"generation.{name}: found {getattr(self, name)!r}, expected {expected}"
+                )
 
 
 @dataclass(frozen=True)
@@ -100,12 +116,14 @@ def plan_requests(
     key: they are one completion.
 
     Raises:
-        SteeringError: a direction is missing, or was made for another width.
+        SteeringError: a layer doesn't exist, a direction is missing, or was made for another
+            width.
     """
     encoded = [tuple(model.encode(prompt.text)) for prompt in prompts]
     common = _common_identity(model, settings, backend)
     requests = []
     for cell in cells:
+        _check_layer(cell, model)
         steering = resolve_steering(cell, directions, alpha_unit)
         _check_width(cell, steering, model)
         identity = _steering_identity(cell, steering, directions)
@@ -153,12 +171,15 @@ def _steering_identity(
     }
 
 
-def _check_width(cell: Cell, steering: Steering | None, model: LoadedModel) -> None:
+def _check_layer(cell: Cell, model: LoadedModel) -> None:
     if cell.layer >= model.n_layers:
         raise SteeringError(
             f"cell {cell.id}: layer {cell.layer} does not exist, expected 0 to "
             f"{model.n_layers - 1} for this model of {model.n_layers} layers"
         )
+
+
+def _check_width(cell: Cell, steering: Steering | None, model: LoadedModel) -> None:
     if steering is not None and steering.vector.shape != (model.d_model,):
         raise SteeringError(
             f"cell {cell.id}: the direction has shape {tuple(steering.vector.shape)}, expected "

@@ -46,5 +46,6 @@ def choose_tokens(
     mass = torch.where(kept, probabilities.double(), 0.0).sum(dim=-1, keepdim=True)
     target = noise.to(cumulative)[:, None] * mass
     position = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
-    last_kept = kept.sum(dim=-1) - 1
+    # Logits that are no numbers, after an overflow, keep no token; they must not stop other rows.
+    last_kept = (kept.sum(dim=-1) - 1).clamp(min=0)
     return order.gather(-1, torch.minimum(position, last_kept)[:, None]).squeeze(-1)

@@ -27,6 +27,9 @@ from steering_reliability.models.loaded import LoadedModel
 
 _PREFIX_BUDGET_BYTES = 1 << 30
 _EMPTY = Prefix((), ())
+# Matrix products hand the rows beyond a multiple of four (AVX2; eight with AVX-512) to other
+# kernels, and how many those are depends on the number of threads; so prompts fill such steps.
+_PREFILL_STEP = 8
 
 
 class SlotEngine:
@@ -52,7 +55,7 @@ class SlotEngine:
         self._rows: list[Request | None] = [None] * settings.slots
         device, slots = model.device, settings.slots
         self._cache = SlotCache(model.n_layers, slots, context, device)
-        self._scratch = SlotCache(model.n_layers, 1, context, device)
+        self._scratch = SlotCache(model.n_layers, 1, context + _PREFILL_STEP, device)
         self._steering = RowSteering(slots, model.d_model, device, model.dtype)
         self._prefixes = PrefixStore(_PREFIX_BUDGET_BYTES)
         self._shared = tuple(model.format.shared_prefix)
@@ -87,7 +90,8 @@ class SlotEngine:
         if not active:
             return []
         n = self._shrink(active)
-        logits = self._forward(self._cache, self._next_token[:n, None], self._steering, n)
+        ids, positions = self._next_token[:n, None], self._cache.positions[:n, None]
+        logits = self._forward(self._cache, ids, positions, self._steering)
         return self._advance(logits[:, -1].float(), n)
 
     def _admit(self) -> None:
@@ -124,6 +128,8 @@ class SlotEngine:
             return _EMPTY, self._prefixes.get(body, lambda: self._prefill(body, _EMPTY))
         shared = self._prefixes.get(self._shared, lambda: self._prefill(self._shared, _EMPTY))
         rest = body[n_shared:]
+        if not rest:
+            return shared, _EMPTY
         return shared, self._prefixes.get(body, lambda: self._prefill(rest, shared))
 
     def _prefill(
@@ -137,19 +143,20 @@ class SlotEngine:
             steering.set_row(0, request.steering)
         self._scratch.write(0, 0, before)
         start, stop = before.length, before.length + len(tokens)
-        ids = torch.tensor([list(tokens)], device=self._model.device)
+        # What fills the last step comes after the prompt, so the prompt can't see it.
+        filling = -len(tokens) % _PREFILL_STEP
+        ids = torch.tensor([[*tokens, *[tokens[-1]] * filling]], device=self._model.device)
+        positions = torch.arange(start, stop + filling, device=self._model.device)
         self._scratch.prefill_start = start
-        self._scratch.positions[0] = start
-        self._forward(self._scratch, ids, steering, 1)
-        return self._scratch.read(0, start, stop)
+        self._forward(self._scratch, ids, positions.clamp(max=stop - 1)[None], steering)
+        prefix = self._scratch.read(0, start, stop)
+        self._scratch.empty_row(0, stop + filling)
+        return prefix
 
     def _forward(
-        self, cache: SlotCache, ids: torch.Tensor, steering: RowSteering, n: int
+        self, cache: SlotCache, ids: torch.Tensor, positions: torch.Tensor, steering: RowSteering
     ) -> torch.Tensor:
         model = self._model
-        queries = ids.shape[1]
-        offsets = torch.arange(queries, device=ids.device)
-        positions = cache.positions[:n, None] + offsets
         cache.n_keys = round_up_keys(int(positions.max()) + 1)
         keys = torch.arange(cache.n_keys, device=ids.device)
         visible = keys[None, None, None, :] <= positions[:, None, :, None]
@@ -196,6 +203,7 @@ class SlotEngine:
         ids = self._generated[row, : int(self._n_generated[row])].tolist()
         self._rows[row] = None
         self._steering.set_row(row, None)
+        self._cache.empty_row(row, int(self._cache.positions[row]))
         self._park(row)
         return Completion(
             prompt_id=request.prompt_id,
@@ -244,7 +252,7 @@ class SlotEngine:
         ids = torch.arange(n, device=self._model.device)[:, None] % 997
         cache.positions[:] = torch.arange(n, device=self._model.device) % KEY_STEP
         idle = RowSteering(n, self._model.d_model, self._model.device, self._model.dtype)
-        return self._forward(cache, ids, idle, n)[:, -1]
+        return self._forward(cache, ids, cache.positions[:, None], idle)[:, -1]
 
 
 @contextmanager

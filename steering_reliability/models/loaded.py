@@ -115,6 +115,11 @@ def load_model(
     return LoadedModel(model.to(torch_device), tokenizer, profile)
 
 
+def share_cores(processes: int) -> None:
+    """Use this process's share of the threads, where several processes generate."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+
+
 def resolve_device(device: str) -> torch.device:
     """``auto`` is CUDA, then MPS, then CPU.
 
