@@ -5,7 +5,6 @@ What is claimed, with which margins, stands in ``configs/smoke.yaml``.
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.smoke
@@ -35,6 +34,8 @@ def test_alpha_raises_refusal(steering, steered_cell):
 
 def test_artifacts_are_readable(steering, tmp_path):
     """The results of this level can be written, and read back as their users do."""
+    import pandas as pd
+
     data = steering.write_artifacts(tmp_path)
     summary = pd.read_csv(tmp_path / "tables" / "summary.csv")
     assert len(summary) == len(steering.plan.cells) * len(steering.plan.prompts)

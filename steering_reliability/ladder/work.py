@@ -131,6 +131,8 @@ class LevelWork:
             if self._engine is not None and self._engine.pending:
                 self._keep(self._engine.pump())
             else:
+                # Who waits for others must not let them wait for what it has finished.
+                self._flush()
                 time.sleep(_POLL_S)
                 self._recall(missing)
             self._report()

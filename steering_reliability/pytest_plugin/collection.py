@@ -169,6 +169,16 @@ def make_scheduler(config: pytest.Config, log: Any, levels: dict[str, Path]) -> 
             layer = _LAYER_IN_ID.search(nodeid)
             return f"{module}::layer{layer[1]}" if layer else f"{module}::level"
 
+        def remove_node(self, node: Any) -> str | None:
+            # The base class hands the test that a worker died of to the next one, and so on.
+            for unit in self.assigned_work[node].values():
+                for nodeid, completed in unit.items():
+                    if not completed:
+                        unit[nodeid] = True
+                        super().remove_node(node)
+                        return nodeid
+            return super().remove_node(node)
+
     return LayerScheduling(config, log)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from steering_reliability.ladder.plan import LevelPlan
     from steering_reliability.ladder.work import Progress
 
+MOST_NOTES = 5
+
 
 def header(session: SteeringSession) -> list[str]:
     """Lines for the top of a session: a level's model, grid, prompts and planned completions."""
@@ -31,6 +33,9 @@ def header(session: SteeringSession) -> list[str]:
 def _plan_lines(plan: LevelPlan, session: SteeringSession) -> list[str]:
     from steering_reliability.report.terminal import HeaderInfo, header_lines
 
+    notes = list(plan.notes[:MOST_NOTES])
+    if len(plan.notes) > MOST_NOTES:
+        notes.append(f"{len(plan.notes) - MOST_NOTES} more such notes, in the report")
     info = HeaderInfo(
         level=plan.level,
         question=plan.config.question,
@@ -40,7 +45,7 @@ def _plan_lines(plan: LevelPlan, session: SteeringSession) -> list[str]:
         cells=len(plan.cells),
         prompts={split: len(prompts) for split, prompts in plan.prompts.items()},
         planned=plan.n_completions,
-        notes=plan.notes,
+        notes=notes,
     )
     return header_lines(info)
 

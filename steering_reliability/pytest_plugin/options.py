@@ -42,7 +42,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--steer-artifacts",
         metavar="FOLDER",
-        help="where results go (default: artifacts/ in the root folder)",
+        help="where results go (default: artifacts/ beside pytest.ini)",
     )
     group.addoption(
         "--steer-inconclusive",
@@ -83,7 +83,12 @@ def overrides(config: pytest.Config) -> Overrides:
 def artifacts_folder(config: pytest.Config) -> Path:
     """Where results go."""
     given = config.getoption("steer_artifacts")
-    return Path(given).absolute() if given else config.rootpath / "artifacts"
+    if given:
+        return Path(given).absolute()
+    # Without a configuration file pytest guesses the root folder from all arguments that are
+    # paths, a model's among them.
+    root = config.rootpath if config.inipath else config.invocation_params.dir
+    return root / "artifacts"
 
 
 def _layer(value: float) -> int | float:

@@ -124,14 +124,9 @@ class SteeringSession:
     def model(self) -> LoadedModel:
         """The model, loaded at first use."""
         if self._model is None:
-            # Idle threads that spin starve each other where processes share the cores.
-            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            import torch
+            from steering_reliability.models.loaded import load_model, share_cores
 
-            from steering_reliability.models.loaded import load_model
-
-            workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-            torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+            share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
             started = time.monotonic()
             plan = next(iter(self._plans.values()))
             self._model = load_model(

@@ -18,6 +18,9 @@ REPORT_ATTRIBUTE = "steering"
 WORKER_OUTPUT = "steering_timings"
 RUN_ID = "steering_run_id"
 
+# Below it execnet, which carries xdist's messages, fails; above, any whole number is fine.
+_LEAST_INT = -(2**31)
+
 
 def to_wire(value: Any) -> Any:
     """``value`` as builtins that every serialiser takes; what it doesn't know becomes text."""
@@ -30,7 +33,7 @@ def to_wire(value: Any) -> Any:
     if isinstance(value, list | tuple | set):
         return [to_wire(item) for item in value]
     if isinstance(value, int):
-        return int(value)
+        return int(value) if value >= _LEAST_INT else str(value)
     if isinstance(value, float):
         return float(value)
     if hasattr(value, "item"):

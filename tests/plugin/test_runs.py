@@ -1,0 +1,177 @@
+"""A level's results: the same however it is run, whole after a part of it, never made twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from projects import N_PROMPTS, PER_SPLIT, SPLITS, Project, contents, counts, stored
+
+from steering_reliability.directions import load_direction
+from steering_reliability.results.run import read_run
+
+ALL = 3 * N_PROMPTS
+"""The unsteered model's completions, and those of two steered cells."""
+
+COLUMNS = [
+    "split",
+    "layer",
+    "alpha",
+    "intervention_type",
+    "refusal_score_mean",
+    "refusal_score_std",
+    "is_refusal_mean",
+    "helpfulness_score_mean",
+    "helpfulness_score_std",
+    "is_helpful_mean",
+    "char_length_mean",
+    "char_length_std",
+]
+
+
+@pytest.fixture(scope="module")
+def two_workers(shared: Project) -> pytest.RunResult:
+    result = shared.run("experiments", "-m", "smoke", "-n2", "-v", artifacts=shared.root / "n2")
+    assert result.ret == 0, f"{result.stdout}{result.stderr}"
+    return result
+
+
+@pytest.mark.usefixtures("undisturbed", "two_workers")
+def test_summary_is_the_same_with_two_workers(shared: Project) -> None:
+    expected = (shared.artifacts / "tables" / "summary.csv").read_bytes()
+    assert (shared.root / "n2" / "tables" / "summary.csv").read_bytes() == expected
+    assert counts_of(shared.root / "n2") == (ALL, 0)
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_summary_is_the_same_in_another_order(shared: Project) -> None:
+    artifacts = shared.root / "n0"
+    result = shared.run(
+        "experiments", "-n0", artifacts=artifacts, environment={"TEST_REVERSED": "1"}
+    )
+    assert counts(result) == (ALL, 0)
+    expected = (shared.artifacts / "tables" / "summary.csv").read_bytes()
+    assert (artifacts / "tables" / "summary.csv").read_bytes() == expected
+
+
+def test_two_workers_split_the_layers(two_workers: pytest.RunResult) -> None:
+    ran = re.findall(r"\[(gw\d)\].*::(\w+)(?:\[layer(\d)-)?", two_workers.stdout.str())
+    workers = {layer: {worker for worker, _, of in ran if of == layer} for layer in ("1", "2")}
+    assert all(len(of_layer) == 1 for of_layer in workers.values()), ran
+    assert workers["1"] != workers["2"], ran
+    assert len(ran) == 9
+
+
+def test_results_are_the_same_to_the_completion(
+    shared: Project, undisturbed: pytest.RunResult, two_workers: pytest.RunResult
+) -> None:
+    alone, split = (
+        read_run(shared.folder(artifacts=artifacts))
+        for artifacts in (shared.artifacts, shared.root / "n2")
+    )
+    pd.testing.assert_frame_equal(alone.scores, split.scores)
+    assert alone.verdicts == split.verdicts
+    assert undisturbed.parseoutcomes() == two_workers.parseoutcomes()
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_summary_has_a_row_per_split_and_cell(shared: Project) -> None:
+    summary = pd.read_csv(shared.folder() / "summary.csv")
+    assert list(summary.columns[: len(COLUMNS)]) == COLUMNS
+    rows = sorted(zip(summary["split"], summary["layer"], summary["alpha"], strict=True))
+    assert rows == [(s, layer, a) for s in sorted(SPLITS) for layer in (1, 2) for a in (0.0, 2.0)]
+    assert (summary["n"] == PER_SPLIT).all()
+    # Steering does something, and something else in each layer.
+    assert summary.groupby("split")["mean_logprob_mean"].nunique().tolist() == [3, 3, 3]
+    assert (shared.artifacts / "tables" / "summary.csv").read_bytes() == (
+        shared.folder() / "summary.csv"
+    ).read_bytes()
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_run_folder_is_whole(shared: Project) -> None:
+    folder = shared.folder()
+    data = read_run(folder)
+    assert len(data.scores) == 4 * N_PROMPTS
+    assert data.scores["seen"].sum() == 4 * 2  # prompts 5 and 6 of harm_train, in every cell
+    assert [(verdict.claim, verdict.target, verdict.outcome) for verdict in data.verdicts] == [
+        ("coherence", "layer1-add-alpha2", "pass"),
+        ("coherence", "layer2-add-alpha2", "pass"),
+        ("baseline_refusal", "harm_test", "inconclusive"),
+        ("alpha_raises_refusal", "layer1-add-alpha2", "fail"),
+        ("alpha_raises_refusal", "layer2-add-alpha2", "fail"),
+    ]
+    for layer in (1, 2):
+        direction = load_direction(folder / "directions" / f"layer{layer}.safetensors")
+        assert direction.layer == layer
+        assert direction.model_fingerprint == data.manifest["model"]["fingerprint"]
+    for plot in (folder / "plots").iterdir():
+        assert plot.read_bytes().startswith(b"\x89PNG"), plot
+    assert len(list((folder / "plots").iterdir())) >= 4
+    assert "layer2-add-alpha2" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "Sell kettles." in (folder / "examples.md").read_text(encoding="utf-8")
+    leftovers = [name for name in contents(shared.artifacts) if name.endswith(".tmp")]
+    assert not leftovers
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_manifest_says_what_ran_and_not_where(shared: Project) -> None:
+    text = (shared.folder() / "manifest.json").read_text(encoding="utf-8")
+    manifest = json.loads(text)
+    found = (manifest["planned"], manifest["generated"], manifest["reused"])
+    assert found == (ALL, ALL, 0)
+    assert {"model", "directions", "generation"} <= manifest["timings"].keys()
+    assert manifest["config"]["layers"] == [1, 2]
+    assert manifest["seeds"] == {"generation": 0}
+    assert {"torch", "transformers", "pytest", "steering-reliability"} <= manifest[
+        "versions"
+    ].keys()
+    # Whoever is sent the results need not learn whose machine they were made on.
+    assert str(shared.root) not in text
+    assert str(Path.home()) not in text
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_a_second_run_generates_nothing(shared: Project) -> None:
+    artifacts = shared.with_store_of(shared.artifacts, "second")
+    result = shared.run("experiments", "-m", "smoke", artifacts=artifacts)
+    assert counts(result) == (0, ALL)
+    assert stored(artifacts) == stored(shared.artifacts)
+    expected = (shared.folder() / "summary.csv").read_bytes()
+    assert (artifacts / "tables" / "summary.csv").read_bytes() == expected
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_fresh_generates_everything_anew(shared: Project) -> None:
+    artifacts = shared.with_store_of(shared.artifacts, "fresh")
+    result = shared.run("experiments", "-m", "smoke", "--steer-fresh", artifacts=artifacts)
+    assert counts(result) == (ALL, 0)
+    before, after = stored(shared.artifacts), stored(artifacts)
+    assert before.keys() == after.keys()
+    assert not {entry.run_id for entry in before.values()} & {e.run_id for e in after.values()}
+    expected = (shared.folder() / "summary.csv").read_bytes()
+    assert (artifacts / "tables" / "summary.csv").read_bytes() == expected
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_a_part_generates_what_it_needs_and_loses_no_row(shared: Project) -> None:
+    artifacts = shared.root / "parts"
+    first = shared.run("experiments", "-m", "smoke", "-k", "layer2-", artifacts=artifacts)
+    assert first.parseoutcomes()["deselected"] == 5
+    assert counts(first) == (2 * N_PROMPTS, 0)
+    # The unsteered completions are those of both layers.
+    summary = pd.read_csv(artifacts / "tables" / "summary.csv")
+    cells = set(zip(summary["layer"], summary["alpha"], strict=True))
+    assert cells == {(1, 0.0), (2, 0.0), (2, 2.0)}
+    second = shared.run("experiments", "-m", "smoke", "-k", "layer1-", artifacts=artifacts)
+    assert counts(second) == (N_PROMPTS, 2 * N_PROMPTS)
+    expected = (shared.folder() / "summary.csv").read_bytes()
+    assert (artifacts / "tables" / "summary.csv").read_bytes() == expected
+
+
+def counts_of(artifacts: Path) -> tuple[int, int]:
+    manifest = json.loads((artifacts / "runs" / "smoke_test" / "manifest.json").read_bytes())
+    return manifest["generated"], manifest["reused"]
