@@ -74,6 +74,7 @@ def connect(session: SteeringSession) -> None:
     session.announce = announce
     live = LiveProgress(session.config, reporter)
     session.on_progress = live.update
+    session.on_report = live.clear
     session.on_pause = live.close
 
 
@@ -91,9 +92,10 @@ class LiveProgress:
         from steering_reliability.report.terminal import ProgressLine
 
         with _uncaptured(self._config):
+            # After a test's letter, the line goes below it; else this does nothing.
+            self._reporter.ensure_newline()
             if self._line is None:
                 self._before = progress.done
-                self._reporter.ensure_newline()
                 self._line = ProgressLine(
                     progress.total - progress.done,
                     self._write,
@@ -102,10 +104,16 @@ class LiveProgress:
                 )
             self._line.update(progress.done - self._before)
 
+    def clear(self) -> None:
+        """Make room for a test's letter."""
+        if self._line is not None:
+            self._line.clear()
+
     def close(self) -> None:
         """End the line with what was done."""
         if self._line is not None:
             with _uncaptured(self._config):
+                self._reporter.ensure_newline()
                 self._line.close()
             self._line = None
 

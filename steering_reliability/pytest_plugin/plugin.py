@@ -107,7 +107,9 @@ class Controller:
     def __init__(self, session: SteeringSession) -> None:
         self._session = session
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._session.on_report()
         self._session.take_report(report)
 
     # The innermost wrapper: the terminal's own, around it, prints the summary.

@@ -53,6 +53,7 @@ class SteeringSession:
         self.problems: list[str] = []
         # The terminal takes these over where there is one.
         self.on_progress: Callable[[Progress], None] = lambda _progress: None
+        self.on_report: Callable[[], None] = lambda: None
         self.on_pause: Callable[[], None] = lambda: None
         self.announce: Callable[[str], None] = lambda _line: None
         self._folders: set[Path] = set()

@@ -280,7 +280,8 @@ def _duration(seconds: float) -> str:
 
 
 def _ascii(text: str) -> str:
-    """Printable in any encoding: dashes and minus signs as hyphens, the rest as question marks."""
+    """Printable in any encoding: dashes as hyphens, arrows as such, the rest as question marks."""
+    text = text.replace("\N{RIGHTWARDS ARROW}", "->")
     for fancy in ("\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}"):
         text = text.replace(fancy, "-")
     return clean(text).encode("ascii", "replace").decode("ascii")
