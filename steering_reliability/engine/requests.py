@@ -19,7 +19,7 @@ from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.prompts import Prompt
 
 # Raised when a change of the engine may change tokens, so that old completions aren't reused.
-GENERATION_VERSION = 1
+GENERATION_VERSION = 2
 
 Positions = Literal["response", "all"]
 
@@ -37,6 +37,7 @@ class GenerationSettings:
         positions: ``"response"`` steers the last prompt token and every generated one,
             ``"all"`` every prompt token too.
         slots: rows of a batch; fixed, since on some machines the batch size decides the last bit.
+            A multiple of 8 keeps the number of threads from deciding it too.
 
     Raises:
         SteeringError: a value is out of its range.
