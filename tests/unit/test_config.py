@@ -138,6 +138,7 @@ def test_a_small_level_has_the_documented_defaults(write_level: WriteLevel) -> N
     assert level.prompts.splits["harm_test"].source == "harm_test.jsonl"
     assert level.as_dict()["direction"] == {
         "method": "contrastive_prefix",
+        "file": None,
         "pairs": None,
         "learn_from": {"split": "harm_train", "last": 64},
         "at": "response",
