@@ -55,11 +55,9 @@ class Steering:
         Returns:
             One row per cell, prompt and sample.
         """
-        from steering_reliability.ladder.judge import Scorer
-
         work = self._session.work(self._level)
         work.ensure(cells)
-        return Scorer(self.plan).frame(work.completions(cells))
+        return self._session.scorer(self._level).frame(work.completions(cells))
 
     def check(
         self, claim: str, cell: Cell | None = None, *, series: tuple[int, Any] | None = None

@@ -22,6 +22,7 @@ from steering_reliability.pytest_plugin import collection, options, transport
 if TYPE_CHECKING:
     from steering_reliability.cells import Cell
     from steering_reliability.expectations import Verdict
+    from steering_reliability.ladder.judge import Scorer
     from steering_reliability.ladder.work import LevelWork, Progress
     from steering_reliability.models.loaded import LoadedModel
     from steering_reliability.results.run import RunData
@@ -59,6 +60,7 @@ class SteeringSession:
         self._folders: set[Path] = set()
         self._plans: dict[str, LevelPlan] = {}
         self._works: dict[str, LevelWork] = {}
+        self._scorers: dict[str, Scorer] = {}
         self._model: LoadedModel | None = None
 
     @property
@@ -158,6 +160,14 @@ class SteeringSession:
             )
             self._works[level].expect(self.expected.get(level, ()))
         return self._works[level]
+
+    def scorer(self, level: str) -> Scorer:
+        """A level's scorer, one for all its tests, so that each text is scored once."""
+        if level not in self._scorers:
+            from steering_reliability.ladder.judge import Scorer
+
+            self._scorers[level] = Scorer(self.plan(level))
+        return self._scorers[level]
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
         """Note which cells the selected tests will ask for."""
