@@ -8,8 +8,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # The machines are noisy and shared; how long an example took says nothing about the code.
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared")
+# The same commit gets the same answer each time; `--hypothesis-profile explore` looks further.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", patient, derandomize=True)
+settings.register_profile("explore", patient)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
