@@ -16,7 +16,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 class Slots(Settings):
     """Rows of a generation batch per kind of device."""
 
-    cpu: int = Field(default=64, ge=1)
+    cpu: int = Field(default=128, ge=1)
     cuda: int = Field(default=256, ge=1)
     mps: int = Field(default=64, ge=1)
 

@@ -19,7 +19,7 @@ from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.prompts import Prompt
 
 # Raised when a change of the engine may change tokens, so that old completions aren't reused.
-GENERATION_VERSION = 2
+GENERATION_VERSION = 3
 
 Positions = Literal["response", "all"]
 
@@ -49,7 +49,7 @@ class GenerationSettings:
     samples: int = 1
     seed: int = 0
     positions: Positions = "response"
-    slots: int = 64
+    slots: int = 128
 
     def __post_init__(self) -> None:
         for name, holds, expected in (

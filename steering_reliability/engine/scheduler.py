@@ -18,6 +18,7 @@ import torch
 from steering_reliability.completions import Completion
 from steering_reliability.engine.attention import KEY_STEP, round_up_keys, slot_attention_in
 from steering_reliability.engine.cache import Prefix, PrefixStore, SlotCache
+from steering_reliability.engine.head import output_head
 from steering_reliability.engine.limits import check_context, smaller_batches
 from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.requests import GenerationSettings, Request
@@ -91,7 +92,7 @@ class SlotEngine:
             return []
         n = self._shrink(active)
         ids, positions = self._next_token[:n, None], self._cache.positions[:n, None]
-        logits = self._forward(self._cache, ids, positions, self._steering)
+        logits = self._logits(self._cache, ids, positions, self._steering)
         return self._advance(logits[:, -1].float(), n)
 
     def _admit(self) -> None:
@@ -148,10 +149,17 @@ class SlotEngine:
         ids = torch.tensor([[*tokens, *[tokens[-1]] * filling]], device=self._model.device)
         positions = torch.arange(start, stop + filling, device=self._model.device)
         self._scratch.prefill_start = start
-        self._forward(self._scratch, ids, positions.clamp(max=stop - 1)[None], steering)
+        with output_head(self._model.hf_model, needed=False):
+            self._forward(self._scratch, ids, positions.clamp(max=stop - 1)[None], steering)
         prefix = self._scratch.read(0, start, stop)
         self._scratch.empty_row(0, stop + filling)
         return prefix
+
+    def _logits(
+        self, cache: SlotCache, ids: torch.Tensor, positions: torch.Tensor, steering: RowSteering
+    ) -> torch.Tensor:
+        with output_head(self._model.hf_model, needed=True):
+            return self._forward(cache, ids, positions, steering)
 
     def _forward(
         self, cache: SlotCache, ids: torch.Tensor, positions: torch.Tensor, steering: RowSteering
@@ -252,7 +260,7 @@ class SlotEngine:
         ids = torch.arange(n, device=self._model.device)[:, None] % 997
         cache.positions[:] = torch.arange(n, device=self._model.device) % KEY_STEP
         idle = RowSteering(n, self._model.d_model, self._model.device, self._model.dtype)
-        return self._forward(cache, ids, cache.positions[:, None], idle)[:, -1]
+        return self._logits(cache, ids, cache.positions[:, None], idle)[:, -1]
 
 
 @contextmanager

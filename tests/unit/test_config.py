@@ -774,7 +774,7 @@ def test_a_default_profile_has_the_documented_defaults() -> None:
     assert profile.chat == "auto"
     assert profile.dtype == "float32"
     assert profile.alpha_unit == 0.125
-    assert (profile.slots.cpu, profile.slots.cuda, profile.slots.mps) == (64, 256, 64)
+    assert (profile.slots.cpu, profile.slots.cuda, profile.slots.mps) == (128, 256, 64)
     assert not set(profile.refusal_openings) & set(profile.compliance_openings)
 
 
