@@ -1,5 +1,6 @@
 # Two commands do all of a newcomer's set-up: `make smoke` and `make test`.
 VENV ?= .venv
+LADDER ?=
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -7,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help install smoke test lint types unit end-to-end format clean
+.PHONY: help install smoke ladder test lint types unit end-to-end format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -23,6 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 smoke: $(STAMP)  ## run the smoke level on the embedded model; ends with the report to open
 	$(BIN)/python -m pytest experiments -m smoke
+
+ladder: $(STAMP)  ## climb all four levels; goes on from what is there, LADDER="--plan" says what it costs
+	$(BIN)/steering-reliability ladder $(LADDER)
 
 test: lint types unit end-to-end  ## all that continuous integration runs
 

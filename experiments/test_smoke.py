@@ -13,7 +13,7 @@ pytestmark = pytest.mark.smoke
 def test_cell_is_complete(steering, cell):
     """Every prompt of every split has a completion in this cell."""
     scores = steering.scores(cell)
-    assert len(scores) == steering.plan.n_prompts
+    assert len(scores) == steering.plan.n_completions_of(cell)
     assert scores["prompt_id"].is_unique
 
 

@@ -1,4 +1,4 @@
-"""The ``steering-reliability`` command: what is done with results once pytest has ended."""
+"""The ``steering-reliability`` command: the ladder in one go, and what is done with results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from steering_reliability.errors import SteeringError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 2 for bad input."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    after = given.index("--") if "--" in given else len(given)
+    chosen = _parser().parse_args(given[:after])
+    chosen.pytest_arguments = tuple(given[after + 1 :])
     try:
         return int(chosen.run(chosen))
     except SteeringError as error:
@@ -25,6 +27,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="steering-reliability", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    ladder = commands.add_parser(
+        "ladder",
+        help="run the levels in order, each as a pytest session",
+        epilog="what stands after -- is handed to pytest: ladder -- -n 2",
+    )
+    ladder.add_argument("folder", type=Path, nargs="?", default=Path("experiments"))
+    ladder.add_argument("--from", dest="first", metavar="LEVEL", help="begin with this level")
+    ladder.add_argument("--to", dest="last", metavar="LEVEL", help="end with this level")
+    ladder.add_argument("--keep-going", action="store_true", help="climb on where a level fails")
+    ladder.add_argument("--plan", action="store_true", help="say what it would cost, run nothing")
+    ladder.add_argument("--model", default="embedded", help="as pytest's --steer-model")
+    ladder.add_argument("--artifacts", type=Path, default=Path("artifacts"), metavar="FOLDER")
+    ladder.set_defaults(run=_ladder)
+
     report = commands.add_parser("report", help="write a run's plots and report again")
     report.add_argument("folder", type=Path, help="such as artifacts/runs/smoke_test")
     report.set_defaults(run=_report)
@@ -35,6 +51,25 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--level", help="prune: forget this level's completions too")
     store.set_defaults(run=_store)
     return parser
+
+
+def _ladder(chosen: argparse.Namespace) -> int:
+    from steering_reliability.ladder.climb import Ladder, climb, timeline
+    from steering_reliability.ladder.paths import ArtifactPaths
+
+    ladder = Ladder(
+        chosen.folder,
+        ArtifactPaths(chosen.artifacts.absolute()),
+        chosen.model,
+        chosen.first,
+        chosen.last,
+        chosen.keep_going,
+        chosen.pytest_arguments,
+    )
+    if chosen.plan:
+        print("\n".join(timeline(ladder)))
+        return 0
+    return climb(ladder, lambda line: print(f"ladder: {line}", flush=True))
 
 
 def _report(chosen: argparse.Namespace) -> int:

@@ -130,8 +130,9 @@ def confirm(
 
     Returns:
         ``effect`` on the split with its interval, ``chosen_effect``, and ``optimism``: by how
-        much the choice was too hopeful, with its interval (Newcombe 2001). ``reason`` is set
-        and the numbers are None where the split was not run.
+        much the choice was too hopeful, with its interval (Newcombe 2001); None where the cell
+        was chosen without an effect. ``reason`` is set and the numbers are None where the split
+        was not run.
     """
     cell = Cell(chosen["layer"], chosen["intervention"], chosen["alpha"])
     found = {"cell": cell.id, "goal": chosen["goal"], "split": split}
@@ -143,21 +144,25 @@ def confirm(
     if chosen["goal"] == "lower":
         after, before = before, after
     effect = statistics.paired_difference(after, before)
-    earlier = statistics.Estimate(
-        chosen["effect"], chosen["effect_low"], chosen["effect_high"], chosen["n_harm"]
-    )
-    optimism = statistics.difference_of_estimates(earlier, effect)
-    return found | {
+    found |= {
         "effect": effect.value,
         "low": effect.low,
         "high": effect.high,
         "n": effect.n,
         "p_value": effect.p_value,
+        "reason": "",
+    }
+    if "effect" not in chosen:
+        return found | {"chosen_effect": None, "optimism": None}
+    earlier = statistics.Estimate(
+        chosen["effect"], chosen["effect_low"], chosen["effect_high"], chosen["n_harm"]
+    )
+    optimism = statistics.difference_of_estimates(earlier, effect)
+    return found | {
         "chosen_effect": chosen["effect"],
         "optimism": optimism.value,
         "optimism_low": optimism.low,
         "optimism_high": optimism.high,
-        "reason": "",
     }
 
 

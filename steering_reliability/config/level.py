@@ -26,7 +26,9 @@ from steering_reliability.cells import Intervention
 from steering_reliability.claims import CLAIM_SETTINGS
 from steering_reliability.config.reading import ModelsByKey, Settings, read_yaml, validate, wrong
 from steering_reliability.config.sections import (
+    ConfirmSettings,
     ControlSettings,
+    DecisionSettings,
     DirectionSettings,
     GenerationSettings,
     LayersFrom,
@@ -51,6 +53,9 @@ class LevelConfig(Settings):
             decision they are taken from.
         interventions: ``add``, ``ablate``.
         alphas: strengths, 0 among them.
+        controls: directions that should not work, and where they are run.
+        decision: what the level decides for later ones, if anything.
+        confirm: operating points of an earlier level to be confirmed, if any.
         claims: settings of the claims by name, in the order of the file.
         inconclusive: whether an inconclusive claim fails the run.
     """
@@ -65,6 +70,8 @@ class LevelConfig(Settings):
     direction: DirectionSettings = DirectionSettings()
     generation: GenerationSettings = GenerationSettings()
     controls: ControlSettings = ControlSettings()
+    decision: DecisionSettings | None = None
+    confirm: ConfirmSettings | None = None
     claims: Annotated[dict[str, SerializeAsAny[BaseModel]], ModelsByKey(CLAIM_SETTINGS)] = Field(
         default_factory=dict
     )
@@ -126,8 +133,20 @@ class LevelConfig(Settings):
     @model_validator(mode="after")
     def _what_is_named_exists(self) -> LevelConfig:
         self._check_split("direction.learn_from.split", self.direction.learn_from.split)
-        if self.controls.random or self.controls.shuffled or self.controls.reversed:
+        if self.controls.names:
             self._check_split("controls.split", self.controls.split)
+        for alpha in self.controls.alphas or ():
+            self._check_alpha("controls.alphas", alpha)
+        if self.controls.shuffled and self.direction.file is not None:
+            raise wrong(
+                self.controls.shuffled,
+                "0 with direction.file, which does not tell what could be shuffled",
+                key="controls.shuffled",
+            )
+        if self.confirm is not None:
+            self._check_split("confirm.split", self.confirm.split)
+            if not self.grid_splits:
+                raise wrong(self.confirm.split, "another split for the grid", key="confirm.split")
         for claim, settings in self.claims.items():
             for key, value in settings:
                 if key == "split" or key.endswith("_split"):
@@ -146,6 +165,18 @@ class LevelConfig(Settings):
         if alpha not in self.alphas:
             known = ", ".join(f"{known:g}" for known in self.alphas)
             raise wrong(alpha, f"an alpha of this level: {known}", key=key)
+
+    @property
+    def reads(self) -> set[str]:
+        """The levels whose decisions it goes on from."""
+        reads = {self.layers.level} if isinstance(self.layers, LayersFrom) else set()
+        return reads | ({self.confirm.level} if self.confirm else set())
+
+    @property
+    def grid_splits(self) -> list[str]:
+        """The splits that the grid is run on."""
+        kept = self.confirm.split if self.confirm else None
+        return [split for split in self.prompts.splits if split != kept]
 
     def resolve_layers(self, n_layers: int) -> list[int]:
         """Layer indices in a model of ``n_layers`` blocks, in the file's order.

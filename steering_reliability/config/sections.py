@@ -176,16 +176,62 @@ class GenerationSettings(Settings):
 
 
 class ControlSettings(Settings):
-    """Directions of the same norm that should not work, per tested layer.
+    """Directions of the same norm that should not work, added at every tested layer.
 
     Attributes:
         random: random directions.
         shuffled: directions from half-flipped pairs.
         reversed: whether the direction is also added with its sign turned.
+        alphas: the alphas in question; every positive one of the level where none are given.
         split: the split whose prompts they run on.
     """
 
     random: int = Field(default=0, ge=0)
     shuffled: int = Field(default=0, ge=0)
     reversed: bool = False
+    alphas: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
     split: str = "harm_test"
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the control directions."""
+        names = [f"random-{number}" for number in range(1, self.random + 1)]
+        names += [f"shuffled-{number}" for number in range(1, self.shuffled + 1)]
+        return names + ["reversed"] * self.reversed
+
+
+class DecisionSettings(Settings):
+    """What the level decides for those that come after it.
+
+    Attributes:
+        chooses: ``layer``, or ``operating_point`` (layer, intervention and alpha, for raising
+            refusal and for lowering it).
+        cost_weight: weight of the benign cost against the effect on harm_test.
+    """
+
+    chooses: Literal["layer", "operating_point"]
+    cost_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+
+class OperatingPoint(Settings):
+    """A steered cell, where no level has chosen one."""
+
+    layer: Annotated[int | float, PlainValidator(_read_layer)]
+    intervention: Literal["add", "ablate"] = "add"
+    alpha: float = Field(gt=0, allow_inf_nan=False)
+
+
+class ConfirmSettings(Settings):
+    """Operating points that an earlier level chose, run once more on prompts it never saw.
+
+    Attributes:
+        level: the level that chose them.
+        split: the split kept for this; the grid is not run on it.
+        random: random directions that the one for raising refusal is ranked among.
+        default: what is run while there is no choice.
+    """
+
+    level: NonEmpty = Field(alias="from")
+    split: str = "harm_confirm"
+    random: int = Field(default=19, ge=0)
+    default: OperatingPoint

@@ -13,6 +13,7 @@ from steering_reliability.cells import Cell
 from steering_reliability.completions import Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import Verdict
+from steering_reliability.ladder.decide import decide, note_confirmations, publish
 from steering_reliability.ladder.index import LevelIndex, read_index
 from steering_reliability.ladder.judge import Scorer, judge_level
 from steering_reliability.ladder.paths import ArtifactPaths
@@ -23,7 +24,7 @@ from steering_reliability.results.run import RunData, environment_manifest, read
 from steering_reliability.results.steerability import steerability_summary, steerability_table
 from steering_reliability.results.store import CompletionStore
 from steering_reliability.results.summary import summarize
-from steering_reliability.results.tables import effects_table
+from steering_reliability.results.tables import effects_table, significance_table
 
 
 @dataclass
@@ -76,6 +77,14 @@ def finish_level(
     manifest = _manifest(plan, index, stored, facts, scores, cells)
     target = target or paths
     data = RunData(target.run(plan), scores, summarize(scores), verdicts, manifest)
+    if len(cells) == len(plan.splits_of):
+        origin = {key: manifest[key] for key in ("run", "run_id", "date")}
+        data.decisions = decide(plan, scores, verdicts, index.model, origin)
+    elif plan.config.decision or plan.confirmations:
+        manifest["warnings"].append("the level is not complete, so it decides nothing")
+    if data.decisions is not None and target is paths:
+        manifest["vectors_tried"] = note_confirmations(paths, plan, index)
+        publish(paths, data.decisions)
     _write(data, paths, target)
     return data
 
@@ -104,6 +113,7 @@ def _write(data: RunData, paths: ArtifactPaths, target: ArtifactPaths) -> None:
 
 def _tables(scores: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "effects", effects_table(scores)
+    yield "significance", significance_table(scores)
     slopes = steerability_table(scores)
     if not slopes.empty:
         yield "steerability", slopes
@@ -138,7 +148,7 @@ def _manifest(
 ) -> dict[str, Any]:
     generated = sum(record.run.get("run_id") == facts.run_id for record in stored.values())
     warnings = [*plan.notes, *facts.warnings]
-    missing = [cell.id for cell in plan.cells if cell not in set(cells)]
+    missing = [cell.id for cell in plan.splits_of if cell not in set(cells)]
     if missing:
         warnings.append(f"cells that are not complete and are left out: {', '.join(missing)}")
     return {
@@ -151,15 +161,18 @@ def _manifest(
         "config": plan.config.as_dict(),
         "profile": plan.profile.model_dump(mode="json"),
         "layers": list(plan.layers),
+        "provisional": plan.provisional,
         "alphas": list(plan.alphas),
         "alpha_unit": plan.alpha_unit,
         "seeds": {"generation": plan.config.generation.seed},
         "prompts": {split: len(prompts) for split, prompts in plan.prompts.items()},
         "planned": plan.n_completions,
+        "planned_beside_grid": plan.n_beside_grid,
         "generated": generated,
         "reused": len(stored) - generated,
         "completions": len(scores),
         "directions": index.directions,
+        "controls": index.controls,
         "timings": {phase: round(s, 3) for phase, s in facts.timings.items()},
         "warnings": warnings,
         **environment_manifest(),

@@ -7,17 +7,16 @@ it was interrupted; both find a level's completions through this file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steering_reliability.cells import Cell
 from steering_reliability.errors import SteeringError
-from steering_reliability.prompts import Prompt
 from steering_reliability.results.atomic import write_json
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -26,36 +25,29 @@ class LevelIndex:
 
     Attributes:
         model: fingerprint, device, dtype, layers and width of the model in memory.
-        directions: what the report tells of each direction.
-        keys: by cell, then one key per prompt and sample in the order of ``prompts``.
-        prompts: (split, prompt id) of the rows of ``keys``, without samples.
+        directions: what the report tells of each learned direction.
+        controls: the same of each control direction, with its name.
+        keys: by cell, then one key per prompt and sample, split by split.
+        splits: by cell, the splits that it is run on.
+        prompts: prompt ids by split.
         samples: completions per prompt and cell.
     """
 
     model: dict[str, Any]
     directions: list[dict[str, Any]]
+    controls: list[dict[str, Any]]
     keys: dict[Cell, list[str]]
-    prompts: list[tuple[str, str]]
+    splits: dict[Cell, tuple[str, ...]]
+    prompts: dict[str, list[str]]
     samples: int
 
     def rows(self, cell: Cell) -> Iterator[tuple[str, str, int, str]]:
         """(split, prompt id, sample, key) of a cell's completions."""
         keys = iter(self.keys[cell])
-        for split, prompt_id in self.prompts:
-            for sample in range(self.samples):
-                yield split, prompt_id, sample, next(keys)
-
-
-def build_index(
-    model: dict[str, Any],
-    directions: list[dict[str, Any]],
-    prompts: dict[str, Sequence[Prompt]] | dict[str, list[Prompt]],
-    keys: dict[Cell, list[str]],
-    samples: int,
-) -> LevelIndex:
-    """An index from planned requests, prompts in the order of their splits."""
-    labels = [(split, prompt.id) for split, group in prompts.items() for prompt in group]
-    return LevelIndex(model, directions, keys, labels, samples)
+        for split in self.splits[cell]:
+            for prompt_id in self.prompts[split]:
+                for sample in range(self.samples):
+                    yield split, prompt_id, sample, next(keys)
 
 
 def write_index(path: Path, index: LevelIndex) -> None:
@@ -63,6 +55,7 @@ def write_index(path: Path, index: LevelIndex) -> None:
     cells = [
         {
             "cell": [cell.layer, cell.intervention, cell.alpha, cell.direction, cell.condition],
+            "splits": index.splits[cell],
             "keys": keys,
         }
         for cell, keys in index.keys.items()
@@ -71,6 +64,7 @@ def write_index(path: Path, index: LevelIndex) -> None:
         "format": FORMAT,
         "model": index.model,
         "directions": index.directions,
+        "controls": index.controls,
         "prompts": index.prompts,
         "samples": index.samples,
         "cells": cells,
@@ -91,8 +85,10 @@ def read_index(path: Path) -> LevelIndex:
         return LevelIndex(
             model=record["model"],
             directions=record["directions"],
+            controls=record["controls"],
             keys={Cell(*entry["cell"]): entry["keys"] for entry in record["cells"]},
-            prompts=[(split, prompt_id) for split, prompt_id in record["prompts"]],
+            splits={Cell(*entry["cell"]): tuple(entry["splits"]) for entry in record["cells"]},
+            prompts=record["prompts"],
             samples=record["samples"],
         )
     except FileNotFoundError as error:

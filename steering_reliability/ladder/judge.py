@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from steering_reliability.cells import Cell, Intervention
+from steering_reliability.cells import LEARNED, Cell, Intervention
 from steering_reliability.claims import (
     AblationEffect,
     AlphaMonotonicity,
     BaselineRefusal,
+    BeatsControls,
     ClaimSettings,
     SomeLayerSteers,
 )
@@ -93,31 +94,52 @@ def claim_targets(plan: LevelPlan, claim: str) -> list[Target]:
         return [Target()]
     if isinstance(settings, AlphaMonotonicity):
         return [Target(layer, kind) for layer, kind in plan.series if kind == "add"]
-    wanted = "ablate" if isinstance(settings, AblationEffect) else "add"
+    if isinstance(settings, BeatsControls):
+        return _controlled(plan, settings)
+    if isinstance(settings, AblationEffect):
+        cells = [Cell(layer, kind, settings.alpha) for layer, kind in plan.series]
+        return [Target.of(cell) for cell in cells if cell.intervention == "ablate"]
     any_intervention = claim in ("coherence", "benign_side_effect")
     return [
         Target.of(cell)
         for cell in plan.steered_cells
-        if (any_intervention or cell.intervention == wanted) and settings.covers(cell.alpha)
+        if (any_intervention or cell.intervention == "add") and settings.covers(cell.alpha)
     ]
+
+
+def _controlled(plan: LevelPlan, settings: BeatsControls) -> list[Target]:
+    """Adding cells that have controls; all where none has, which is an error to be shown."""
+    cells = [
+        cell
+        for cell in plan.splits_of
+        if cell.direction == LEARNED
+        and cell.intervention == "add"
+        and cell.alpha > 0
+        and settings.covers(cell.alpha)
+    ]
+    controlled = [cell for cell in cells if plan.controls_of(cell, settings.split)]
+    return [Target.of(cell) for cell in controlled or cells]
 
 
 def required_cells(plan: LevelPlan, settings: ClaimSettings, target: Target) -> list[Cell]:
     """The cells whose scores a claim needs."""
     if isinstance(settings, SomeLayerSteers):
-        return plan.cells
+        return [*plan.cells, *plan.control_cells]
     if target.layer is None or target.intervention is None:
         return [next(cell for cell in plan.cells if cell.is_baseline)]
     if target.alpha is None:
         series = (target.layer, target.intervention)
         return [cell for cell in plan.cells if (cell.layer, cell.intervention) == series]
     cell = Cell(target.layer, target.intervention, target.alpha)
-    if cell not in plan.cells:
+    if cell not in plan.splits_of:
         raise SteeringError(
             f"{plan.config.path}: claim about {cell.id}, which is not in the level's grid; "
             f"expected one of {', '.join(known.id for known in plan.cells)}"
         )
-    return [cell.baseline, cell]
+    controls = []
+    if isinstance(settings, BeatsControls):
+        controls = plan.controls_of(cell, settings.split)
+    return [cell.baseline, cell, *controls]
 
 
 def judge_claim(
@@ -140,8 +162,8 @@ def judge_level(plan: LevelPlan, scores: pd.DataFrame) -> list[Verdict]:
     """Verdicts on all claims whose cells are complete, in the order of the level's file."""
     table = ScoreTable(scores)
     complete = {
-        Cell(layer, intervention, alpha)
-        for layer, intervention, alpha in scores[["layer", "intervention", "alpha"]]
+        Cell(*named)
+        for named in scores[["layer", "intervention", "alpha", "direction"]]
         .drop_duplicates()
         .itertuples(index=False, name=None)
     }

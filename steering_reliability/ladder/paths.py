@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from steering_reliability.ladder.plan import LevelPlan
+if TYPE_CHECKING:
+    from steering_reliability.ladder.plan import LevelPlan
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,19 @@ class ArtifactPaths:
     def direction(self, digest: str) -> Path:
         """File of one direction, by its hash."""
         return self.directions / f"{digest}.safetensors"
+
+    @property
+    def decisions(self) -> Path:
+        return self.root / "decisions"
+
+    def decision(self, level: str) -> Path:
+        """What a level decided for those after it."""
+        return self.decisions / f"{level}.json"
+
+    @property
+    def ledger(self) -> Path:
+        """Every vector that was ever tried on the split kept for confirming."""
+        return self.decisions / "ledger.jsonl"
 
     @property
     def tables(self) -> Path:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from steering_reliability.cells import Cell, Intervention, expand_grid
+from steering_reliability.cells import LEARNED, Cell, Intervention, expand_grid
 from steering_reliability.claims import ClaimSettings
 from steering_reliability.config import LevelConfig, ModelProfile, load_level, load_profile
 from steering_reliability.config import resolve_layers as layers_in_model
 from steering_reliability.directions.formats import check_direction
 from steering_reliability.errors import SteeringError
+from steering_reliability.ladder.choices import (
+    Confirmation,
+    Layers,
+    choose_confirmations,
+    choose_layers,
+)
 from steering_reliability.models.sources import ModelFacts, read_facts
 from steering_reliability.prompts import Prompt, check_prompts
 
@@ -49,6 +55,9 @@ class LevelPlan:
         overrides: what the command line changed.
         layers: layer indices of the grid.
         alphas: alphas of the grid, ascending.
+        confirmations: operating points that are run on the split kept for them.
+        provisional: layers or operating points are defaults, since no level has chosen them.
+        decided_on: fingerprints of the models that the decisions taken over were made on.
         prompts: the prompts that are evaluated, by split.
         learning: the prompts that the direction is learned from.
         direction_files: saved directions by layer, where none is learned.
@@ -62,6 +71,9 @@ class LevelPlan:
     overrides: Overrides
     layers: tuple[int, ...]
     alphas: tuple[float, ...]
+    confirmations: tuple[Confirmation, ...]
+    provisional: bool
+    decided_on: frozenset[str]
     prompts: dict[str, list[Prompt]]
     learning: list[Prompt]
     direction_files: dict[int, Path]
@@ -92,13 +104,105 @@ class LevelPlan:
         return [(layer, kind) for layer in self.layers for kind in self.config.interventions]
 
     @property
+    def control_cells(self) -> list[Cell]:
+        """Directions that should not work, beside the grid's cells or an operating point."""
+        return [cell for cell in self.splits_of if cell.direction != LEARNED]
+
+    @property
+    def confirmed_cells(self) -> list[Cell]:
+        """The operating points that are run on the split kept for confirming."""
+        return list(dict.fromkeys(point.cell for point in self.confirmations))
+
+    @cached_property
+    def splits_of(self) -> dict[Cell, tuple[str, ...]]:
+        """Every cell of the level, the grid's first, with the splits that it is run on."""
+        splits = {cell: tuple(self.config.grid_splits) for cell in self.cells}
+        for cell in self._grid_controls():
+            splits[cell] = (self.config.controls.split,)
+        for cell in self._on_kept_split():
+            assert self.config.confirm is not None
+            splits[cell] = (*splits.get(cell, ()), self.config.confirm.split)
+        return splits
+
+    def _grid_controls(self) -> list[Cell]:
+        controls = self.config.controls
+        return [
+            Cell(layer, "add", alpha, name)
+            for layer, kind in self.series
+            for alpha in self.alphas
+            for name in controls.names
+            if kind == "add"
+            and (alpha > 0 if controls.alphas is None else alpha in controls.alphas)
+        ]
+
+    def _on_kept_split(self) -> list[Cell]:
+        """Operating points, their baselines, and random directions for those that add."""
+        cells = []
+        for cell in self.confirmed_cells:
+            assert self.config.confirm is not None
+            cells += [cell.baseline, cell]
+            if cell.intervention == "add":
+                rivals = range(1, self.config.confirm.random + 1)
+                cells += [replace(cell, direction=f"random-{number}") for number in rivals]
+        return list(dict.fromkeys(cells))
+
+    def controls_of(self, cell: Cell, split: str) -> list[Cell]:
+        """Random and shuffled directions that are run like this cell on a split."""
+        return [
+            other
+            for other, splits in self.splits_of.items()
+            if split in splits
+            and other.direction.startswith(("random-", "shuffled-"))
+            and replace(other, direction=LEARNED) == cell
+        ]
+
+    def n_completions_of(self, cell: Cell) -> int:
+        """Completions of one cell, on all splits that it is run on."""
+        prompts = sum(len(self.prompts[split]) for split in self.splits_of[cell])
+        return prompts * self.config.generation.samples
+
+    @property
+    def grid_parts(self) -> set[tuple[Cell | None, str]]:
+        """The grid's distinct (cell, split); the unsteered cells are one, ``None``."""
+        return {
+            (None if cell.is_baseline else cell, split)
+            for cell in self.cells
+            for split in self.config.grid_splits
+        }
+
+    @property
+    def parts(self) -> set[tuple[Cell | None, str]]:
+        """All distinct (cell, split) of the level."""
+        return {
+            (None if cell.is_baseline else cell, split)
+            for cell, splits in self.splits_of.items()
+            for split in splits
+        }
+
+    def _count(self, parts: set[tuple[Cell | None, str]]) -> int:
+        prompts = sum(len(self.prompts[split]) for _, split in parts)
+        return prompts * self.config.generation.samples
+
+    @property
     def n_prompts(self) -> int:
-        return sum(len(prompts) for prompts in self.prompts.values())
+        """Prompts that every cell of the grid is run on."""
+        return sum(len(self.prompts[split]) for split in self.config.grid_splits)
 
     @property
     def n_completions(self) -> int:
         """Distinct completions of the grid: the unsteered ones are generated once."""
-        return (len(self.steered_cells) + 1) * self.n_prompts * self.config.generation.samples
+        return self._count(self.grid_parts)
+
+    @property
+    def n_beside_grid(self) -> int:
+        """Distinct completions of controls and confirmations."""
+        return self._count(self.parts - self.grid_parts)
+
+    @property
+    def n_unsteered_shared(self) -> int:
+        """Rows of the grid that reuse the unsteered completions of another cell."""
+        rows = len(self.cells) * self.n_prompts * self.config.generation.samples
+        return rows - self.n_completions
 
     @property
     def alpha_unit(self) -> float:
@@ -121,23 +225,32 @@ class LevelPlan:
         return settings
 
 
-def plan_level(path: Path, overrides: Overrides) -> LevelPlan:
-    """Read a level's file, its prompts and its model's facts.
+def plan_level(path: Path, overrides: Overrides, decisions: Path | None = None) -> LevelPlan:
+    """Read a level's file, its prompts, its model's facts and what earlier levels decided.
+
+    Args:
+        path: the level's YAML file.
+        overrides: what the command line changes.
+        decisions: folder of the earlier levels' decisions, if there is one.
 
     Raises:
-        SteeringError: any of them is wrong, or they don't fit each other.
+        SteeringError: any of them is wrong, or they don't fit each other; a decision that can't
+            be used is no error, but makes the plan provisional.
     """
     config = load_level(path)
     profile = load_profile(overrides.model, path.parent)
     facts = read_facts(profile.source)
     if overrides.layers is None:
-        layers = config.resolve_layers(facts.n_layers)
+        layers = choose_layers(config, profile, facts, decisions)
     else:
-        layers = layers_in_model(overrides.layers, facts.n_layers, where="--steer-layers")
+        named = layers_in_model(overrides.layers, facts.n_layers, where="--steer-layers")
+        layers = Layers(tuple(named), f"layer {', '.join(map(str, named))}: from --steer-layers")
+    confirmed = choose_confirmations(config, profile, facts, decisions)
     alphas = config.alphas if overrides.alphas is None else [0.0, *overrides.alphas]
     everything = config.load_prompts()
     notes = check_prompts(everything)
-    files = _direction_files(config, layers)
+    used = {*layers.indices, *(point.cell.layer for point in confirmed.points)}
+    files = _direction_files(config, sorted(used))
     learning = [] if files else _learning(config, everything)
     seen = {prompt.id for prompt in learning}
     for layer, file in files.items():
@@ -147,13 +260,16 @@ def plan_level(path: Path, overrides: Overrides) -> LevelPlan:
         profile=profile,
         facts=facts,
         overrides=overrides,
-        layers=tuple(layers),
+        layers=layers.indices,
         alphas=tuple(sorted({float(alpha) for alpha in alphas})),
+        confirmations=confirmed.points,
+        provisional=layers.provisional or confirmed.provisional,
+        decided_on=frozenset({layers.fingerprint, confirmed.fingerprint} - {""}),
         prompts=_evaluated(config, everything),
         learning=learning,
         direction_files=files,
         seen=frozenset(seen),
-        notes=tuple(notes),
+        notes=tuple(note for note in (layers.note, confirmed.note, *notes) if note),
     )
 
 

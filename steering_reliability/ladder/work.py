@@ -15,8 +15,10 @@ from pathlib import Path
 from steering_reliability.cells import LEARNED, Cell
 from steering_reliability.completions import Completion
 from steering_reliability.directions import (
+    Contrasts,
     Direction,
-    cached_directions,
+    build_controls,
+    cached_contrasts,
     load_direction,
     save_direction,
 )
@@ -27,8 +29,9 @@ from steering_reliability.engine.requests import (
     Request,
     plan_requests,
 )
+from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import Directions
-from steering_reliability.ladder.index import LevelIndex, build_index, write_index
+from steering_reliability.ladder.index import LevelIndex, write_index
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.models.loaded import LoadedModel
@@ -99,13 +102,14 @@ class LevelWork:
         self._fresh = fresh
         self._alone = alone
         self._on_progress = on_progress
+        _check_decided_on(plan, model)
         self._done: dict[str, StoredCompletion] = {}
         self._expected: list[Cell] = []
         self._to_generate: set[str] = set()
         self._unsaved: list[StoredCompletion] = []
         self._last_flush = self._last_renewal = time.monotonic()
         self.settings = _settings(plan, model)
-        self.directions = self._find_directions(paths)
+        self.directions, self._controls = self._find_directions(paths)
         self._requests = self._plan_requests()
         self._by_key = {r.key: r for group in self._requests.values() for r in group}
         self._in_flight: set[str] = set()
@@ -115,7 +119,7 @@ class LevelWork:
     def expect(self, cells: Iterable[Cell]) -> None:
         """Say which cells will be asked for, so that they fill the slots that are free."""
         known = {*self._expected, *cells}
-        self._expected = [cell for cell in self.plan.cells if cell in known]
+        self._expected = [cell for cell in self.plan.splits_of if cell in known]
         keys = self._keys(self._expected)
         self._recall(keys)
         self._to_generate.update(key for key in keys if key not in self._done)
@@ -153,61 +157,80 @@ class LevelWork:
         self._store.release(self._owner)
         self._store.close()
 
-    def _find_directions(self, paths: ArtifactPaths) -> dict[int, Direction]:
+    def _find_directions(self, paths: ArtifactPaths) -> tuple[dict[int, Direction], Directions]:
+        """Learned directions by layer, and controls by (name, layer)."""
         started = time.monotonic()
+        contrasts: dict[int, Contrasts] = {}
         if self.plan.direction_files:
             directions = {
                 layer: load_direction(file, self.model, layer=layer)
                 for layer, file in self.plan.direction_files.items()
             }
         else:
-            directions = self._learn(paths)
+            contrasts = self._learn(paths)
+            directions = {layer: contrast.direction() for layer, contrast in contrasts.items()}
         for direction in directions.values():
             path = paths.direction(direction.hash)
             if not path.exists():
                 save_direction(direction, path)
+        names: dict[int, dict[str, None]] = {layer: {} for layer in directions}
+        for cell in self.plan.splits_of:
+            if cell.direction != LEARNED:
+                names[cell.layer][cell.direction] = None
+        controls = {
+            (name, layer): control
+            for layer, direction in directions.items()
+            for name, control in build_controls(
+                direction, names[layer], contrasts.get(layer)
+            ).items()
+        }
         self.timings.add("directions", time.monotonic() - started)
-        return directions
+        return directions, controls
 
-    def _learn(self, paths: ArtifactPaths) -> dict[int, Direction]:
+    def _learn(self, paths: ArtifactPaths) -> dict[int, Contrasts]:
         settings = self.plan.config.direction
         pairs = (
             None
             if settings.pairs is None
             else [(pair.refusal, pair.compliance) for pair in settings.pairs]
         )
-        return cached_directions(
+        layers = {cell.layer for cell in self.plan.splits_of}
+        return cached_contrasts(
             paths.directions,
             self.model,
             self.plan.learning,
-            self.plan.layers,
+            sorted(layers),
             pairs=pairs,
             at=settings.at,
         )
 
     def _plan_requests(self) -> dict[Cell, list[Request]]:
         directions: Directions = {
-            (LEARNED, layer): direction for layer, direction in self.directions.items()
+            **{(LEARNED, layer): direction for layer, direction in self.directions.items()},
+            **self._controls,
         }
-        prompts = [prompt for group in self.plan.prompts.values() for prompt in group]
-        requests = plan_requests(
-            self.model,
-            prompts,
-            self.plan.cells,
-            directions,
-            self.settings,
-            alpha_unit=self.plan.alpha_unit,
-            backend=self.plan.overrides.backend,
-        )
-        by_cell: dict[Cell, list[Request]] = {cell: [] for cell in self.plan.cells}
-        for request in requests:
-            by_cell[request.cell].append(request)
+        together: dict[tuple[str, ...], list[Cell]] = {}
+        for cell, splits in self.plan.splits_of.items():
+            together.setdefault(splits, []).append(cell)
+        by_cell: dict[Cell, list[Request]] = {cell: [] for cell in self.plan.splits_of}
+        for splits, cells in together.items():
+            requests = plan_requests(
+                self.model,
+                [prompt for split in splits for prompt in self.plan.prompts[split]],
+                cells,
+                directions,
+                self.settings,
+                alpha_unit=self.plan.alpha_unit,
+                backend=self.plan.overrides.backend,
+            )
+            for request in requests:
+                by_cell[request.cell].append(request)
         return by_cell
 
     def _write_index(self, path: Path) -> LevelIndex:
         model = self.model
-        index = build_index(
-            {
+        index = LevelIndex(
+            model={
                 "source": self.plan.profile.source,
                 "name": self.plan.profile.name,
                 "fingerprint": model.fingerprint,
@@ -217,10 +240,23 @@ class LevelWork:
                 "d_model": model.d_model,
                 "slots": self.settings.slots,
             },
-            [direction.describe() for direction in self.directions.values()],
-            self.plan.prompts,
-            {cell: [r.key for r in requests] for cell, requests in self._requests.items()},
-            self.settings.samples,
+            directions=[direction.describe() for direction in self.directions.values()],
+            controls=[
+                {
+                    "name": name,
+                    "layer": layer,
+                    "hash": control.hash,
+                    "cosine_with_learned": control.cosine_with_learned,
+                }
+                for (name, layer), control in self._controls.items()
+            ],
+            keys={cell: [r.key for r in requests] for cell, requests in self._requests.items()},
+            splits=self.plan.splits_of,
+            prompts={
+                split: [prompt.id for prompt in prompts]
+                for split, prompts in self.plan.prompts.items()
+            },
+            samples=self.settings.samples,
         )
         write_index(path, index)
         return index
@@ -296,6 +332,17 @@ class LevelWork:
     def _report(self) -> None:
         done = sum(key in self._done for key in self._to_generate)
         self._on_progress(Progress(len(self._to_generate), done))
+
+
+def _check_decided_on(plan: LevelPlan, model: LoadedModel) -> None:
+    """Refuse a decision that was made on other weights, which only the loaded model shows."""
+    others = plan.decided_on - {model.fingerprint}
+    if others:
+        raise SteeringError(
+            f"level {plan.level}: it goes on from a decision that was made on other weights "
+            f"(fingerprint {min(others)[:12]}, this model's is {model.fingerprint[:12]}); run the "
+            "earlier levels again on this model, or name a layer with --steer-layers"
+        )
 
 
 def _settings(plan: LevelPlan, model: LoadedModel) -> GenerationSettings:

@@ -45,6 +45,8 @@ def _plan_lines(plan: LevelPlan, session: SteeringSession) -> list[str]:
         cells=len(plan.cells),
         prompts={split: len(prompts) for split, prompts in plan.prompts.items()},
         planned=plan.n_completions,
+        shared=plan.n_unsteered_shared,
+        beside_grid=plan.n_beside_grid,
         notes=notes,
     )
     return header_lines(info)
@@ -150,7 +152,7 @@ def summary(session: SteeringSession, reporter: pytest.TerminalReporter) -> None
         for line in summary_table(data.summary, width):
             reporter.write_line(line)
         reporter.write_line("")
-        for line in verdict_lines(data.verdicts, width):
+        for line in [*verdict_lines(data.verdicts, width), *_decided(data, width)]:
             reporter.write_line(line)
         counts = data.manifest
         reporter.write_line(
@@ -159,6 +161,15 @@ def summary(session: SteeringSession, reporter: pytest.TerminalReporter) -> None
         reporter.write_line(f"report: {_shown(data.folder / 'report.html', session)}")
     for problem in session.problems:
         reporter.write_line(f"steering: {problem}", red=True)
+
+
+def _decided(data: Any, width: int) -> list[str]:
+    import textwrap
+
+    from steering_reliability.ladder.decide import decision_lines
+
+    lines = decision_lines(data.decisions)
+    return [part for line in lines for part in textwrap.wrap(line, min(width, 100))]
 
 
 def _shown(path: Any, session: SteeringSession) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from steering_reliability.cells import Cell
+from steering_reliability.cells import LEARNED, Cell
 from steering_reliability.errors import SteeringError
 from steering_reliability.pytest_plugin import collection
 from steering_reliability.pytest_plugin.session import SESSION, VERDICTS, SteeringSession
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from steering_reliability.ladder.plan import LevelPlan
     from steering_reliability.models.loaded import LoadedModel
     from steering_reliability.results.run import RunData
+
+
+# Arguments of tests, and the attribute of a plan that holds their cells.
+CELL_ARGUMENTS = {
+    "cell": "cells",
+    "steered_cell": "steered_cells",
+    "control_cell": "control_cells",
+    "confirmed_cell": "confirmed_cells",
+}
 
 
 class ClaimFailed(AssertionError):  # noqa: N818 - reads as a finding in pytest's summary
@@ -72,13 +81,18 @@ class Steering:
             cell: the cell it is about, where it is about one.
             series: the (layer, intervention) it is about, where it is about all alphas.
         """
-        from steering_reliability.ladder.judge import Target, judge_claim, required_cells
+        from steering_reliability.ladder.judge import (
+            Target,
+            claim_targets,
+            judge_claim,
+            required_cells,
+        )
 
-        settings = self.plan.claim(claim)
-        if cell is not None and not settings.covers(cell.alpha):
-            pytest.skip(f"{claim} is not claimed at alpha {cell.alpha:g}")
         target = Target.of(cell) if cell is not None else Target(*(series or ()))
-        scores = self.scores(*required_cells(self.plan, settings, target))
+        needed = required_cells(self.plan, self.plan.claim(claim), target)
+        if target != Target() and target not in claim_targets(self.plan, claim):
+            pytest.skip(f"{claim} is not claimed there")
+        scores = self.scores(*needed)
         verdict = judge_claim(self.plan, scores, claim, target)
         self._item.stash.setdefault(VERDICTS, []).append(verdict)
         self._conclude(verdict)
@@ -90,7 +104,7 @@ class Steering:
         from steering_reliability.ladder.paths import ArtifactPaths
 
         work = self._session.work(self._level)
-        work.ensure(self.plan.cells)
+        work.ensure(list(self.plan.splits_of))
         paths = ArtifactPaths(self._session.artifacts)
         return finish_level(
             self.plan, paths, RunFacts(self._session.run_id), ArtifactPaths(artifacts)
@@ -123,10 +137,11 @@ def steering(request: pytest.FixtureRequest) -> Steering:
 def expected_cells(item: pytest.Item, plan: LevelPlan) -> list[Cell]:
     """The cells that a test will ask for, as far as its parameters tell."""
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
-    cell = parameters.get("cell") or parameters.get("steered_cell")
-    # Where a grid has none of a kind, pytest puts a placeholder.
-    if isinstance(cell, Cell):
-        return [cell.baseline, cell]
+    for name in CELL_ARGUMENTS:
+        cell = parameters.get(name)
+        # Where a level has none of a kind, pytest puts a placeholder.
+        if isinstance(cell, Cell):
+            return [cell.baseline, cell] if cell.direction == LEARNED else [cell]
     series = parameters.get("series")
     return [known for known in plan.cells if (known.layer, known.intervention) == series]
 
@@ -134,10 +149,11 @@ def expected_cells(item: pytest.Item, plan: LevelPlan) -> list[Cell]:
 def parametrize(metafunc: pytest.Metafunc, session: SteeringSession) -> None:
     """Make one test per cell of the level's grid, with ids such as ``layer12-add-alpha2``.
 
-    ``cell`` is every cell, ``steered_cell`` those with another alpha than 0, ``series`` every
-    (layer, intervention).
+    ``cell`` is every cell of the grid, ``steered_cell`` those with another alpha than 0,
+    ``control_cell`` the controls, ``confirmed_cell`` the operating points that are confirmed,
+    ``series`` every (layer, intervention).
     """
-    wanted = {"cell", "steered_cell", "series"}.intersection(metafunc.fixturenames)
+    wanted = {*CELL_ARGUMENTS, "series"}.intersection(metafunc.fixturenames)
     level = collection.level_of(metafunc.definition, session.levels) if wanted else None
     if level is None:
         return
@@ -147,7 +163,7 @@ def parametrize(metafunc: pytest.Metafunc, session: SteeringSession) -> None:
     for name in sorted(wanted):
         values: list[Any] = []
         if plan is not None:
-            values = {"cell": plan.cells, "steered_cell": plan.steered_cells}.get(name, plan.series)
+            values = list(getattr(plan, CELL_ARGUMENTS.get(name, "series")))
         metafunc.parametrize(name, values, ids=[_id_of(value) for value in values])
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from steering_reliability.errors import SteeringError
+from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan, plan_level
 from steering_reliability.pytest_plugin import collection, options, transport
 
@@ -93,7 +94,8 @@ class SteeringSession:
             SteeringError: its file, prompts or model are wrong.
         """
         if level not in self._plans:
-            self._plans[level] = plan_level(self.levels[level], self.overrides)
+            decisions = ArtifactPaths(self.artifacts).decisions
+            self._plans[level] = plan_level(self.levels[level], self.overrides, decisions)
         return self._plans[level]
 
     def selected_plans(self) -> list[LevelPlan]:
@@ -145,7 +147,6 @@ class SteeringSession:
     def work(self, level: str) -> LevelWork:
         """A level at work; its model and directions are there at the first call."""
         if level not in self._works:
-            from steering_reliability.ladder.paths import ArtifactPaths
             from steering_reliability.ladder.work import LevelWork
 
             plan = self.plan(level)
@@ -209,7 +210,6 @@ class SteeringSession:
         if not self.reported:
             return
         from steering_reliability.ladder.finish import RunFacts, finish_level
-        from steering_reliability.ladder.paths import ArtifactPaths
 
         for level, verdicts in self.reported.items():
             facts = RunFacts(self.run_id, self.timings, verdicts)
@@ -221,7 +221,6 @@ class SteeringSession:
                 self.problems.append(str(error))
 
     def _check_store(self) -> None:
-        from steering_reliability.ladder.paths import ArtifactPaths
         from steering_reliability.results.database import set_aside
         from steering_reliability.results.store import CompletionStore
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 100
 MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "?", "error": "ERROR"}
+# Beyond so many the terminal tells findings by claim; the report has each with its numbers.
+MOST_EXPLORATORY = 8
 _LIVE_SECONDS = 0.2
 _LOG_SECONDS = 15.0
 
@@ -47,10 +49,12 @@ class HeaderInfo:
         model: model source, e.g. ``"embedded"``.
         device: e.g. ``"cpu"``.
         dtype: e.g. ``"float32"``.
-        cells: number of cells, controls included.
+        cells: number of cells of the grid.
         prompts: number of prompts by split.
-        planned: distinct completions of the level; what the store holds of them is known only
+        planned: distinct completions of the grid; what the store holds of them is known only
             once the model is in memory.
+        shared: rows of the grid beyond those, which reuse the unsteered completions.
+        beside_grid: distinct completions of controls and confirmations.
         notes: one line each, e.g. which layer was chosen and why.
     """
 
@@ -62,6 +66,8 @@ class HeaderInfo:
     cells: int
     prompts: Mapping[str, int]
     planned: int
+    shared: int = 0
+    beside_grid: int = 0
     notes: Sequence[str] = field(default=())
 
 
@@ -72,10 +78,19 @@ def header_lines(info: HeaderInfo) -> list[str]:
         f"{info.level}: {info.question}",
         f"model {info.model}, {info.device}, {info.dtype}",
         f"{_counted(info.cells, 'cell')}; prompts: {prompts}",
-        f"{_counted(info.planned, 'distinct completion')} planned",
+        _planned(info),
         *info.notes,
     ]
     return [f"steering: {_ascii(' '.join(line.split()))}" for line in lines]
+
+
+def _planned(info: HeaderInfo) -> str:
+    line = f"{_counted(info.planned, 'distinct completion')} planned"
+    if info.shared:
+        line += f", {info.shared:,} more rows reuse the unsteered ones"
+    if info.beside_grid:
+        line += f"; {info.beside_grid:,} of controls and confirmations beside the grid"
+    return line
 
 
 def summary_table(summary: pd.DataFrame, width: int = MAX_WIDTH) -> list[str]:
@@ -124,12 +139,31 @@ def summary_table(summary: pd.DataFrame, width: int = MAX_WIDTH) -> list[str]:
 def verdict_lines(verdicts: Sequence[Verdict], width: int = MAX_WIDTH) -> list[str]:
     """A line per verdict, required ones first; below those that do not pass, what was found.
 
-    The last lines count the outcomes and say what the required ones mean.
+    Where exploratory ones are many, they are told by claim and outcome, without numbers. The
+    last lines count the outcomes and say what the required ones mean.
     """
     if not verdicts:
         return []
     width = min(width, MAX_WIDTH)
     verdicts = sorted_verdicts(verdicts)
+    exploratory = [verdict for verdict in verdicts if not verdict.required]
+    told = verdicts
+    if len(exploratory) > MOST_EXPLORATORY:
+        told = [verdict for verdict in verdicts if verdict.required]
+    lines = _one_by_one(told, width)
+    if told is not verdicts:
+        lines += _by_claim(exploratory, width)
+    for title, required in (("required", True), ("exploratory", False)):
+        group = [verdict for verdict in verdicts if verdict.required is required]
+        counts = [f"{number} {name}" for name, number in count_outcomes(group).items() if number]
+        if counts:
+            lines.append(f"{title}: " + ", ".join(counts))
+    return lines + textwrap.wrap(_ascii(plain_conclusion(verdicts)), width)
+
+
+def _one_by_one(verdicts: Sequence[Verdict], width: int) -> list[str]:
+    if not verdicts:
+        return []
     claims = max(len(verdict.claim) for verdict in verdicts)
     targets = max(len(verdict.target) for verdict in verdicts)
     lines = []
@@ -149,12 +183,19 @@ def verdict_lines(verdicts: Sequence[Verdict], width: int = MAX_WIDTH) -> list[s
             lines += textwrap.wrap(
                 _ascii(finding(verdict)), width, initial_indent=" " * 7, subsequent_indent=" " * 7
             )
-    for title, required in (("required", True), ("exploratory", False)):
-        group = [verdict for verdict in verdicts if verdict.required is required]
-        counts = [f"{number} {name}" for name, number in count_outcomes(group).items() if number]
-        if counts:
-            lines.append(f"{title}: " + ", ".join(counts))
-    return lines + textwrap.wrap(_ascii(plain_conclusion(verdicts)), width)
+    return lines
+
+
+def _by_claim(verdicts: Sequence[Verdict], width: int) -> list[str]:
+    """Where findings are many: per claim and outcome, what it was found of."""
+    lines = []
+    for claim in dict.fromkeys(verdict.claim for verdict in verdicts):
+        for outcome, mark in MARKS.items():
+            targets = [v.target for v in verdicts if (v.claim, v.outcome) == (claim, outcome)]
+            if targets:
+                text = f"{mark:<5}  {claim} ({len(targets)}, exploratory): {', '.join(targets)}"
+                lines += textwrap.wrap(_ascii(text), width, subsequent_indent=" " * 7)
+    return lines
 
 
 class ProgressLine:

@@ -115,7 +115,7 @@ def read_run(folder: str | os.PathLike[str]) -> RunData:
             missing, damaged or not of this run.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     hashes = manifest.pop("files")
     contents = {name: _read_file(folder / name, digest) for name, digest in hashes.items()}
     try:
@@ -178,7 +178,12 @@ def _git(*arguments: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A run's manifest with the hashes of its files, which are not looked at.
+
+    Raises:
+        SteeringError: the folder is no run, or is another version's.
+    """
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())

@@ -7,18 +7,16 @@ finding about the model, not about this code.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from smoke_runs import run_smoke
 
 import steering_reliability as sr
 from steering_reliability.directions import load_direction
 from steering_reliability.results.run import read_run
 
-ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = [
     "split",
     "layer",
@@ -33,23 +31,6 @@ COLUMNS = [
     "char_length_mean",
     "char_length_std",
 ]
-
-
-def run_smoke(artifacts: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "experiments", "-m", "smoke"]
-    command += ["--steer-artifacts", str(artifacts), "-p", "no:cacheprovider"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artifacts")
-    done = run_smoke(folder)
-    # 1 is a claim that the data contradict; anything beyond is a fault.
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    assert "Traceback" not in done.stdout, done.stdout
-    assert "report.html" in done.stdout, done.stdout
-    return folder
 
 
 def test_summary_has_a_row_per_split_and_cell(artifacts: Path) -> None:

@@ -1,0 +1,65 @@
+"""Level 4: do the findings hold on everything, and on prompts that nothing else has seen?
+
+What is claimed, with which margins, and what is required, stands in ``configs/full.yaml``.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.full
+
+
+def test_cell_is_complete(steering, cell):
+    """Every prompt of every split has a completion in this cell."""
+    assert len(steering.scores(cell)) == steering.plan.n_completions_of(cell)
+
+
+def test_coherence(steering, steered_cell):
+    """Steering does not break the text."""
+    steering.check("coherence", steered_cell)
+
+
+def test_alpha_raises_refusal(steering, steered_cell):
+    """On the same harmful prompts, the steered model refuses more."""
+    steering.check("alpha_raises_refusal", steered_cell)
+
+
+def test_benign_side_effect(steering, steered_cell):
+    """On benign prompts neither refusal rises nor helpfulness drops by the margin."""
+    steering.check("benign_side_effect", steered_cell)
+
+
+def test_generalization_gap(steering, steered_cell):
+    """The effect is about as large on shifted phrasing as on the familiar one."""
+    steering.check("generalization_gap", steered_cell)
+
+
+def test_alpha_monotonicity(steering, series):
+    """More alpha, more refusal, as far as the text is coherent."""
+    steering.check("alpha_monotonicity", series=series)
+
+
+def test_confirmed_cell_is_complete(steering, confirmed_cell):
+    """The operating points ran on the fresh prompts too."""
+    assert len(steering.scores(confirmed_cell)) == steering.plan.n_completions_of(confirmed_cell)
+
+
+def test_control_is_complete(steering, control_cell):
+    """Random directions ran on the fresh prompts."""
+    assert len(steering.scores(control_cell)) == steering.plan.n_completions_of(control_cell)
+
+
+def test_beats_controls(steering, confirmed_cell):
+    """On the fresh prompts, the operating point outranks random directions."""
+    steering.check("beats_controls", confirmed_cell)
+
+
+def test_baseline_refusal(steering):
+    """The unsteered model refuses some harmful prompts and not most."""
+    steering.check("baseline_refusal")
+
+
+def test_ablation_effect(steering, steered_cell):
+    """Removing the component lowers refusal on the same harmful prompts."""
+    steering.check("ablation_effect", steered_cell)

@@ -1,0 +1,161 @@
+"""What a level decides for those after it, and what it confirms of those before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from steering_reliability.claims import Coherence
+from steering_reliability.decisions import best_layer, confirm, operating_points
+from steering_reliability.expectations import ScoreTable, Verdict
+from steering_reliability.ladder.choices import FORMAT, profile_digest
+from steering_reliability.ladder.index import LevelIndex
+from steering_reliability.ladder.paths import ArtifactPaths
+from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.results.atomic import write_json, write_text
+
+
+def decide(
+    plan: LevelPlan,
+    scores: pd.DataFrame,
+    verdicts: Sequence[Verdict],
+    model: dict[str, Any],
+    origin: dict[str, Any],
+) -> dict[str, Any] | None:
+    """The record of what a complete level decides and confirms; ``None`` if it does neither.
+
+    Args:
+        plan: the level.
+        scores: its scores frame, all cells complete.
+        verdicts: its verdicts.
+        model: what the index says of the model.
+        origin: run id and date.
+
+    Returns:
+        ``confirmed`` (by goal, from ``decisions.confirm``) and ``layer`` (from
+        ``decisions.best_layer``) or ``operating_points``, beside what tells a stale decision.
+    """
+    settings = plan.config.decision
+    if settings is None and not plan.confirmations:
+        return None
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "level": plan.level,
+        **origin,
+        "model": {key: model[key] for key in ("source", "name", "fingerprint")}
+        | {"n_layers": plan.facts.n_layers, "d_model": plan.facts.d_model},
+        "profile": profile_digest(plan.profile),
+        "provisional": plan.provisional,
+    }
+    table = ScoreTable(scores)
+    if plan.confirmations:
+        record["confirmed"] = _confirmed(plan, table)
+    gate = plan.config.claims.get("coherence")
+    coherence = gate if isinstance(gate, Coherence) else None
+    if settings is not None and settings.chooses == "layer":
+        record["layer"] = best_layer(
+            table, verdicts, cost_weight=settings.cost_weight, coherence=coherence
+        )
+    elif settings is not None:
+        record["operating_points"] = operating_points(
+            table, verdicts, cost_weight=settings.cost_weight, coherence=coherence
+        )
+    return record
+
+
+def has_chosen(record: dict[str, Any]) -> bool:
+    """Whether there is something that a later level can go on with."""
+    decided = [record.get("layer"), *(record.get("operating_points") or {}).values()]
+    return any(entry and entry["chosen"] for entry in decided)
+
+
+def publish(paths: ArtifactPaths, record: dict[str, Any]) -> None:
+    """Let later levels find a decision; one that chose nothing takes the former one away.
+
+    Raises:
+        SteeringError: the folder can't be written.
+    """
+    path = paths.decision(record["level"])
+    if has_chosen(record):
+        write_json(path, record)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def note_confirmations(paths: ArtifactPaths, plan: LevelPlan, index: LevelIndex) -> int:
+    """Enter what was tried on the split kept for confirming into the ledger.
+
+    Returns:
+        How many different vectors were ever tried there.
+    """
+    if plan.config.confirm is None:
+        return 0
+    hashes = {entry["layer"]: entry["hash"] for entry in index.directions}
+    known = paths.ledger.read_text(encoding="utf-8") if paths.ledger.exists() else ""
+    lines = dict.fromkeys(known.splitlines())
+    for point in plan.confirmations:
+        entry = {
+            "split": plan.config.confirm.split,
+            "cell": point.cell.id,
+            "goal": point.goal,
+            "direction": hashes[point.cell.layer],
+            "alpha_unit": plan.alpha_unit,
+            "model": index.model["fingerprint"],
+        }
+        lines[json.dumps(entry, sort_keys=True)] = None
+    write_text(paths.ledger, "".join(f"{line}\n" for line in lines))
+    return len(lines)
+
+
+def decision_lines(record: dict[str, Any] | None) -> list[str]:
+    """What was decided and confirmed, and why, a line each."""
+    if record is None:
+        return []
+    lines = []
+    for goal, found in (record.get("confirmed") or {}).items():
+        lines.append(f"confirmed to {goal} refusal: {_confirmed_line(found)}")
+    if "layer" in record:
+        lines.append(f"best layer: {_chosen_line(record['layer'])}")
+    for goal, decided in (record.get("operating_points") or {}).items():
+        lines.append(f"operating point to {goal} refusal: {_chosen_line(decided)}")
+    if record["provisional"]:
+        lines.append("provisional: it rests on a default, not on an earlier level's decision")
+    return lines
+
+
+def _confirmed(plan: LevelPlan, table: ScoreTable) -> dict[str, Any]:
+    assert plan.config.confirm is not None
+    found: dict[str, Any] = {}
+    for point in plan.confirmations:
+        # A default was never estimated, so there is no optimism to tell.
+        choice = dict(point.choice) or {
+            "layer": point.cell.layer,
+            "intervention": point.cell.intervention,
+            "alpha": point.cell.alpha,
+            "goal": point.goal,
+        }
+        found[point.goal] = confirm(choice, table, split=plan.config.confirm.split)
+    return found
+
+
+def _confirmed_line(found: dict[str, Any]) -> str:
+    if found["effect"] is None:
+        return f"{found['cell']}: {found['reason']}"
+    line = (
+        f"{found['cell']} {found['goal']}s it by {found['effect']:+.2f} "
+        f"[{found['low']:+.2f}, {found['high']:+.2f}] on {found['split']} (n = {found['n']})"
+    )
+    if found["optimism"] is None:
+        return f"{line}; it was not chosen by an earlier level"
+    return (
+        f"{line}; the earlier estimate, {found['chosen_effect']:+.2f}, was optimistic by "
+        f"{found['optimism']:+.2f} "
+        f"[{found['optimism_low']:+.2f}, {found['optimism_high']:+.2f}]"
+    )
+
+
+def _chosen_line(decided: dict[str, Any]) -> str:
+    return str(decided["reason"])
