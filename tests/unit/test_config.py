@@ -52,6 +52,7 @@ EVERY_KEY: dict[str, Any] = LEVEL | {
         "splits": {
             "harm_train": {"source": "a.csv", "columns": {"prompt": "goal"}, "limit": 9},
             "harm_test": "harm_test.jsonl",
+            "harm_confirm": "harm_confirm.jsonl",
         }
     },
     "direction": {
@@ -70,7 +71,20 @@ EVERY_KEY: dict[str, Any] = LEVEL | {
         "positions": "all",
         "slots": 8,
     },
-    "controls": {"random": 1, "shuffled": 1, "reversed": True, "split": "harm_test"},
+    "controls": {
+        "random": 1,
+        "shuffled": 1,
+        "reversed": True,
+        "alphas": [2],
+        "split": "harm_test",
+    },
+    "decision": {"chooses": "layer", "cost_weight": 0.5},
+    "confirm": {
+        "from": "alpha_sweep",
+        "split": "harm_confirm",
+        "random": 19,
+        "default": {"layer": 12, "intervention": "add", "alpha": 2},
+    },
     "claims": {"baseline_refusal": {"split": "harm_test", "required": False}},
     "inconclusive": "fail",
 }
@@ -157,8 +171,10 @@ def test_a_small_level_has_the_documented_defaults(write_level: WriteLevel) -> N
         "random": 0,
         "shuffled": 0,
         "reversed": False,
+        "alphas": None,
         "split": "harm_test",
     }
+    assert (level.decision, level.confirm) == (None, None)
 
 
 def test_every_key_is_read_and_written_back(write_level: WriteLevel) -> None:
@@ -410,6 +426,33 @@ def test_the_run_folder_takes_the_models_name(write_level: WriteLevel) -> None:
             "controls.split: found 'benign', expected a split of this level: harm_train, harm_test",
         ),
         (
+            "controls.alphas",
+            [4],
+            "controls.alphas: found 4.0, expected an alpha of this level: 0, 2",
+        ),
+        (
+            "controls.alphas",
+            [0],
+            "controls.alphas[0]: found 0, expected a number above 0",
+        ),
+        (
+            "decision",
+            {"chooses": "alpha"},
+            "decision.chooses: found 'alpha', expected one of layer, operating_point",
+        ),
+        (
+            "confirm",
+            {"from": "alpha_sweep", "default": {"layer": 12, "alpha": 2}},
+            "confirm.split: found 'harm_confirm', expected a split of this level: harm_train, "
+            "harm_test",
+        ),
+        (
+            "confirm",
+            {"from": "alpha_sweep", "default": {"layer": -1, "alpha": 2}},
+            "confirm.default.layer: found -1, expected a layer (0 or more) or a depth between 0 "
+            "and 1",
+        ),
+        (
             "controls.reversed",
             "yes",
             "controls.reversed: found 'yes', expected true or false",
@@ -479,7 +522,7 @@ def test_a_missing_key_is_named(write_level: WriteLevel, key: str, expected: str
         ),
         (
             "controls.zzz",
-            "controls: 'zzz': unknown key; known: random, shuffled, reversed, split",
+            "controls: 'zzz': unknown key; known: random, shuffled, reversed, alphas, split",
         ),
     ],
 )
@@ -706,9 +749,10 @@ def test_the_shipped_levels_are_the_designs(
     assert level.interventions == interventions
     assert level.alphas == alphas
     prompts = level.load_prompts()
-    assert list(prompts) == ["harm_train", "harm_test", "benign"]
+    assert level.grid_splits == ["harm_train", "harm_test", "benign"]
     taken = level.prompts.per_split
-    evaluated = sum(len(p) if taken == "all" else taken for p in prompts.values())
+    sizes = [len(prompts[split]) if taken == "all" else taken for split in level.grid_splits]
+    evaluated = sum(sizes)
     steered = len(layers) * len(interventions) * (len(alphas) - 1)
     assert evaluated * (1 + steered) == completions
 

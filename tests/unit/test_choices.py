@@ -1,0 +1,225 @@
+"""What a level takes over from an earlier one, and what it does where there is nothing to take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steering_reliability.cells import Cell
+from steering_reliability.config import find_levels
+from steering_reliability.errors import SteeringError
+from steering_reliability.ladder.choices import FORMAT, profile_digest
+from steering_reliability.ladder.climb import Ladder, timeline
+from steering_reliability.ladder.paths import ArtifactPaths
+from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+LEVELS = find_levels(EXPERIMENTS)
+
+RAISE = {
+    "goal": "raise",
+    "layer": 16,
+    "intervention": "add",
+    "alpha": 4.0,
+    "effect": 0.3,
+    "effect_low": 0.1,
+    "effect_high": 0.5,
+    "n_harm": 50,
+}
+LOWER = RAISE | {"goal": "lower", "intervention": "ablate", "alpha": 1.0}
+
+
+def planned(level: str, decisions: Path | None = None, **overrides: Any) -> LevelPlan:
+    return plan_level(LEVELS[level], Overrides(**overrides), decisions)
+
+
+def record(level: str, **changes: Any) -> dict[str, Any]:
+    """A decision on the embedded model, as ``decide`` writes it."""
+    profile = planned("smoke").profile
+    return {
+        "format": FORMAT,
+        "level": level,
+        "model": {
+            "name": "embedded",
+            "source": "embedded",
+            "fingerprint": "f00d",
+            "n_layers": 30,
+            "d_model": 576,
+        },
+        "profile": profile_digest(profile),
+        "provisional": False,
+        **changes,
+    }
+
+
+def write(folder: Path, content: dict[str, Any] | str, level: str = "layer_test") -> Path:
+    path = folder / f"{level}.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return folder
+
+
+LAYER = {"layer": {"chosen": RAISE, "reason": "it is best"}}
+
+
+def test_the_layer_is_taken_from_the_decision(tmp_path: Path) -> None:
+    plan = planned("alpha_sweep", write(tmp_path, record("layer_test", **LAYER)))
+    assert plan.layers == (16,)
+    assert plan.provisional is False
+    assert plan.decided_on == {"f00d"}
+    assert plan.notes[0] == "layer 16, decided by layer_test: it is best"
+
+
+def test_a_provisional_decision_stays_provisional(tmp_path: Path) -> None:
+    folder = write(tmp_path, record("layer_test", **LAYER, provisional=True))
+    plan = planned("alpha_sweep", folder)
+    assert (plan.layers, plan.provisional) == ((16,), True)
+    assert plan.notes[0].endswith("; that decision is provisional")
+
+
+def test_a_named_layer_goes_before_the_decision(tmp_path: Path) -> None:
+    folder = write(tmp_path, record("layer_test", **LAYER))
+    plan = planned("alpha_sweep", folder, layers=(8, 0.4))
+    assert (plan.layers, plan.provisional) == ((8, 12), False)
+    assert plan.notes[0] == "layer 8, 12: from --steer-layers"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "layer_test has decided nothing yet"),
+        ("", "{path} is damaged (JSONDecodeError: Expecting value: line 1 column 1 (char 0))"),
+        ('{"format": 1', "{path} is damaged (JSONDecodeError: "),
+        ("[]", "{path} is damaged (TypeError: "),
+        ("{}", "{path} is damaged (KeyError: 'format')"),
+        ({"format": 9}, "{path} is of format 9, expected 1"),
+        ({"profile": "0"}, "{path} is stale: it was decided on model 'embedded', with other set"),
+        (
+            {"model": {"name": "tiny", "n_layers": 2, "d_model": 8, "fingerprint": "a"}},
+            "{path} is stale: it was decided on model 'tiny', not on 'embedded'",
+        ),
+        ({"layer": {"chosen": None, "reason": ""}}, "layer_test has chosen no layer"),
+        ({"layer": {"chosen": {"layer": "12"}}}, "layer_test has chosen no layer"),
+    ],
+)
+def test_without_a_usable_decision_the_default_is_run_provisionally(
+    tmp_path: Path, content: dict[str, Any] | str | None, problem: str
+) -> None:
+    if isinstance(content, dict):
+        content = record("layer_test", **LAYER) | content
+    if content is not None:
+        write(tmp_path, content)
+    plan = planned("alpha_sweep", tmp_path)
+    assert (plan.layers, plan.provisional, plan.decided_on) == ((12,), True, frozenset())
+    problem = problem.format(path=tmp_path / "layer_test.json")
+    assert plan.notes[0].startswith(f"layer 12 by default: {problem}")
+    assert plan.notes[0].endswith(
+        "; provisional, run layer_test first or name a layer with --steer-layers"
+    )
+    assert "\n" not in plan.notes[0]
+
+
+def test_operating_points_are_confirmed_for_both_goals(tmp_path: Path) -> None:
+    points = {"raise": {"chosen": RAISE}, "lower": {"chosen": LOWER}}
+    folder = write(tmp_path, record("alpha_sweep", operating_points=points), "alpha_sweep")
+    plan = planned("full", folder)
+    assert plan.confirmed_cells == [Cell(16, "add", 4), Cell(16, "ablate", 1)]
+    assert plan.provisional is False
+    assert plan.splits_of[Cell(16, "add", 4)] == (
+        "harm_train", "harm_test", "benign", "harm_confirm"
+    )  # fmt: skip
+    assert plan.splits_of[Cell(16, "add", 0)][-1] == "harm_confirm"
+    # Nothing else of the grid touches the split that is kept.
+    assert sum("harm_confirm" in splits for splits in plan.splits_of.values()) == 4 + 19
+    assert len(plan.controls_of(Cell(16, "add", 4), "harm_confirm")) == 19
+    assert plan.controls_of(Cell(16, "ablate", 1), "harm_confirm") == []
+
+
+@pytest.mark.parametrize(
+    ("points", "cells", "note"),
+    [
+        (None, [Cell(12, "add", 4)], "confirms layer12-add-alpha4 by default: alpha_sweep has"),
+        (
+            {"raise": {"chosen": None}, "lower": {"chosen": None}},
+            [Cell(12, "add", 4)],
+            "confirms layer12-add-alpha4 by default: alpha_sweep has chosen no operating point",
+        ),
+        (
+            {"raise": {"chosen": None}, "lower": {"chosen": LOWER}},
+            [Cell(16, "ablate", 1), Cell(12, "add", 4)],
+            "confirms layer16-ablate-alpha1 to lower refusal on harm_confirm, chosen by "
+            "alpha_sweep; it chose no cell to raise refusal, so layer12-add-alpha4 is run by",
+        ),
+        (
+            {"raise": {"chosen": {"layer": 1}}},
+            [Cell(12, "add", 4)],
+            "confirms layer12-add-alpha4 by default: the decision of alpha_sweep is damaged",
+        ),
+    ],
+)
+def test_what_was_not_chosen_is_confirmed_by_default(
+    tmp_path: Path, points: dict[str, Any] | None, cells: list[Cell], note: str
+) -> None:
+    if points is not None:
+        write(tmp_path, record("alpha_sweep", operating_points=points), "alpha_sweep")
+    plan = planned("full", tmp_path)
+    assert plan.confirmed_cells == cells
+    assert plan.provisional is True
+    assert plan.notes[0].startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("level", "grid", "shared", "beside"),
+    [
+        ("smoke", 120, 0, 0),
+        # Three layers, two alphas, seven controls, fifty prompts.
+        ("layer_test", 1050, 300, 2100),
+        ("alpha_sweep", 2700, 300, 1400),
+        # Baseline, operating point and nineteen random directions on 150 prompts.
+        ("full", 12500, 2500, 3150),
+    ],
+)
+def test_the_shipped_levels_cost_what_the_documents_say(
+    level: str, grid: int, shared: int, beside: int
+) -> None:
+    plan = planned(level)
+    assert (plan.n_completions, plan.n_unsteered_shared, plan.n_beside_grid) == (
+        grid, shared, beside
+    )  # fmt: skip
+    assert sum(map(plan.n_completions_of, plan.cells)) == grid + shared + (level == "full") * 300
+
+
+def test_the_timeline_counts_each_completion_once(tmp_path: Path) -> None:
+    lines = timeline(Ladder(EXPERIMENTS, ArtifactPaths(tmp_path)))
+    assert [line.split()[0] for line in lines[:4]] == [
+        "smoke", "layer_test", "alpha_sweep", "full"
+    ]  # fmt: skip
+    assert lines[0].endswith("120 completions, 120 to generate")
+    # The smoke level's sixty prompts, unsteered and at layer 12 with alpha 2, are there already.
+    assert lines[1].endswith("3,150 completions, 3,030 to generate")
+    assert lines[4].startswith("in all")
+    assert "run smoke first" in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"first": "smok"}, "--from: found 'smok', expected one of smoke, layer_test, "),
+        ({"last": "x"}, "--to: found 'x', expected one of smoke, layer_test, alpha_sweep, full"),
+        (
+            {"first": "full", "last": "smoke"},
+            "--to: found 'smoke', which comes before 'full'; expected one of full",
+        ),
+    ],
+)
+def test_an_unknown_level_is_told(tmp_path: Path, arguments: Any, message: str) -> None:
+    with pytest.raises(SteeringError) as caught:
+        timeline(Ladder(EXPERIMENTS, ArtifactPaths(tmp_path), **arguments))
+    assert str(caught.value).startswith(message)
+
+
+def test_a_folder_without_levels_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match="found no levels"):
+        timeline(Ladder(tmp_path, ArtifactPaths(tmp_path)))
