@@ -80,7 +80,7 @@ def climb(ladder: Ladder, say: Callable[[str], object]) -> int:
                 say(f"{level} did not pass, so {', '.join(rest)} did not run" + _how(code))
             return worst
         if rest:
-            cost = costs(ladder, [rest[0]])[rest[0]]
+            cost = costs(ladder, levels[: position + 2])[rest[0]]
             say(f"next: {rest[0]}, {_cost_text(cost)}")
     return worst
 
@@ -118,18 +118,12 @@ def costs(ladder: Ladder, levels: Sequence[str]) -> dict[str, Cost]:
 
 def measured_rate(paths: ArtifactPaths) -> float | None:
     """Completions per second of the last run that generated enough to tell."""
-    from steering_reliability.results.run import read_manifest
+    from steering_reliability.results.store import CompletionStore
 
-    runs = []
-    for folder in (paths.root / "runs").glob("*/"):
-        try:
-            manifest = read_manifest(folder)
-        except SteeringError:
-            continue
-        seconds = (manifest.get("timings") or {}).get("generation", 0)
-        if manifest.get("generated", 0) >= 50 and seconds > 0:
-            runs.append((str(manifest.get("date")), manifest["generated"] / seconds))
-    return max(runs)[1] if runs else None
+    if not paths.store.exists():
+        return None
+    with CompletionStore(paths.store) as store:
+        return store.pace()
 
 
 def _levels(ladder: Ladder) -> list[str]:

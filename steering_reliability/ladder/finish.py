@@ -45,7 +45,11 @@ class RunFacts:
 
 
 def finish_level(
-    plan: LevelPlan, paths: ArtifactPaths, facts: RunFacts, target: ArtifactPaths | None = None
+    plan: LevelPlan,
+    paths: ArtifactPaths,
+    facts: RunFacts,
+    target: ArtifactPaths | None = None,
+    scorer: Scorer | None = None,
 ) -> RunData:
     """Write the run folder with report and plots, and ``tables/summary.csv``.
 
@@ -57,6 +61,7 @@ def finish_level(
         paths: where store, index and directions are.
         facts: what the store doesn't know.
         target: where the results go, if not there too.
+        scorer: one that has scored some of the level's texts already.
 
     Raises:
         SteeringError: no cell is complete, or something can't be read or written.
@@ -70,7 +75,7 @@ def finish_level(
             "run the level again, it goes on from the completions in the store"
         )
     completions = _completions(index, cells, stored)
-    scores = Scorer(plan).frame(completions)
+    scores = (scorer or Scorer(plan)).frame(completions)
     verdicts = judge_level(plan, scores)
     judged = {(verdict.claim, verdict.target) for verdict in verdicts}
     verdicts += [v for v in facts.verdicts if (v.claim, v.target) not in judged]

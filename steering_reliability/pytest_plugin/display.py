@@ -94,8 +94,6 @@ class LiveProgress:
         from steering_reliability.report.terminal import ProgressLine
 
         with _uncaptured(self._config):
-            # After a test's letter, the line goes below it; else this does nothing.
-            self._reporter.ensure_newline()
             if self._line is None:
                 self._before = progress.done
                 self._line = ProgressLine(
@@ -120,6 +118,8 @@ class LiveProgress:
             self._line = None
 
     def _write(self, text: str) -> None:
+        # After a test's letter, the line goes below it; else this does nothing.
+        self._reporter.ensure_newline()
         self._reporter.write(text, flush=True)
 
 

@@ -215,7 +215,10 @@ class SteeringSession:
             facts = RunFacts(self.run_id, self.timings, verdicts)
             try:
                 self.finished[level] = finish_level(
-                    self.plan(level), ArtifactPaths(self.artifacts), facts
+                    self.plan(level),
+                    ArtifactPaths(self.artifacts),
+                    facts,
+                    scorer=self.scorer(level),
                 )
             except SteeringError as error:
                 self.problems.append(str(error))

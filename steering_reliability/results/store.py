@@ -39,6 +39,8 @@ from steering_reliability.results.records import (
 
 _ROW = "key, record, checksum, created_at, run"
 _CHUNK = 500
+LEAST_PACED = 50
+"""Completions of a run that are enough to tell its pace from."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,16 @@ class CompletionStore:
         size = sum(file.stat().st_size for file in database_files(self.path) if file.exists())
         runs = [(json.loads(run), n) for run, n in counts]
         return StoreStats(count, leases, size, oldest, newest, runs)
+
+    def pace(self) -> float | None:
+        """Completions per second of the last run that stored at least `LEAST_PACED` of them."""
+        rows = self._read(
+            "SELECT count(*), min(created_at), max(created_at) FROM completions GROUP BY run "
+            "HAVING count(*) >= ? AND max(created_at) > min(created_at) "
+            "ORDER BY max(created_at) DESC LIMIT 1",
+            [LEAST_PACED],
+        )
+        return next((count / (last - first) for count, first, last in rows), None)
 
     def prune(self, keep: Callable[[StoredCompletion], bool]) -> int:
         """Deletes damaged records and those not to be kept; returns how many it deleted."""
