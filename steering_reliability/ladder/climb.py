@@ -192,7 +192,7 @@ def _command(ladder: Ladder, level: str) -> list[str]:
 
 
 def _tell(ladder: Ladder, level: str, seconds: float, say: Callable[[str], object]) -> None:
-    from steering_reliability.ladder.decide import decision_lines
+    from steering_reliability.report.decided import decision_lines
     from steering_reliability.results.run import read_run
 
     say(f"{level} took {_duration(seconds)}")

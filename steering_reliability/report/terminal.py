@@ -131,6 +131,8 @@ def summary_table(summary: pd.DataFrame, width: int = MAX_WIDTH) -> list[str]:
         lines.append("  ".join([" " * first, *heads]).rstrip())
         lines.append("  ".join([f"{_UNIT:<{first}}"] + [f"{head:<{span}}"] * len(block)).rstrip())
         for name, shown in rows.items():
+            if not any(split in shown for split in block):
+                continue
             parts = [_split_cells(shown.get(split), bounds) for split in block]
             lines.append("  ".join([f"{name:<{first}}", *parts]))
     return lines

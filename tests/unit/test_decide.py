@@ -15,7 +15,6 @@ from steering_reliability.cells import Cell
 from steering_reliability.config import find_levels
 from steering_reliability.ladder.decide import (
     decide,
-    decision_lines,
     has_chosen,
     note_confirmations,
     publish,
@@ -23,6 +22,7 @@ from steering_reliability.ladder.decide import (
 from steering_reliability.ladder.index import LevelIndex
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
+from steering_reliability.report.decided import decision_lines
 
 LEVELS = find_levels(Path(__file__).resolve().parents[2] / "experiments")
 MODEL = {"source": "embedded", "name": "embedded", "fingerprint": "f00d"}

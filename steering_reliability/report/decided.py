@@ -1,0 +1,41 @@
+"""What a level decided and confirmed, in words: for the terminal and at the top of the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def decision_lines(record: dict[str, Any] | None) -> list[str]:
+    """What was decided and confirmed, and why, a line each."""
+    if record is None:
+        return []
+    lines = []
+    for goal, found in (record.get("confirmed") or {}).items():
+        lines.append(f"confirmed to {goal} refusal: {_confirmed_line(found)}")
+    if "layer" in record:
+        lines.append(f"best layer: {_chosen_line(record['layer'])}")
+    for goal, decided in (record.get("operating_points") or {}).items():
+        lines.append(f"operating point to {goal} refusal: {_chosen_line(decided)}")
+    if record.get("provisional"):
+        lines.append("provisional: it rests on a default, not on an earlier level's decision")
+    return lines
+
+
+def _confirmed_line(found: dict[str, Any]) -> str:
+    if found["effect"] is None:
+        return f"{found['cell']}: {found['reason']}"
+    line = (
+        f"{found['cell']} {found['goal']}s it by {found['effect']:+.2f} "
+        f"[{found['low']:+.2f}, {found['high']:+.2f}] on {found['split']} (n = {found['n']})"
+    )
+    if found["optimism"] is None:
+        return f"{line}; it was not chosen by an earlier level"
+    return (
+        f"{line}; the earlier estimate, {found['chosen_effect']:+.2f}, was optimistic by "
+        f"{found['optimism']:+.2f} "
+        f"[{found['optimism_low']:+.2f}, {found['optimism_high']:+.2f}]"
+    )
+
+
+def _chosen_line(decided: dict[str, Any]) -> str:
+    return str(decided["reason"])
