@@ -87,10 +87,12 @@ def examples_of(scores: pd.DataFrame, split: str) -> Iterator[Example]:
     )
     rank = rows["intervention"].map(ordered_interventions(rows["intervention"]).index)
     rows = rows.assign(rank=rank).sort_values(["layer", "rank", "alpha"], kind="stable")
-    by_prompt = {str(key): group for key, group in rows.groupby("prompt_id", sort=False)}
+    by_prompt: dict[str, list[dict[str, Any]]] = {}
+    for row in records(rows):
+        by_prompt.setdefault(str(row["prompt_id"]), []).append(row)
     in_order = grid_rows(scores).loc[lambda frame: frame["split"] == split, "prompt_id"]
     for prompt_id in in_order.drop_duplicates():
-        yield _example(records(by_prompt[str(prompt_id)]))
+        yield _example(by_prompt[str(prompt_id)])
 
 
 def sample(examples: Sequence[Example]) -> list[Example]:
