@@ -57,7 +57,8 @@ def test_header_and_summary_name_what_matters(undisturbed: pytest.RunResult) -> 
             "steering: smoke: Does it run?",
             "steering: model *, device cpu, float32",
             "steering: 4 cells; prompts: 6 harm_train, 6 harm_test, 6 benign",
-            f"steering: {3 * N_PROMPTS} distinct completions planned",
+            f"steering: {3 * N_PROMPTS} distinct completions planned, {N_PROMPTS} more rows reuse "
+            "the unsteered ones",
             f"*steering: {3 * N_PROMPTS} completions in *",
             "*= steering: smoke =*",
             "unsteered *",
