@@ -7,16 +7,19 @@ conditions stated at each rule.
 
 Measures: share of repeated 4-grams and distinct-2 (Li et al. 2016, "A Diversity-Promoting
 Objective Function for Neural Conversation Models"; Welleck et al. 2020, "Neural Text Generation
-with Unlikelihood Training"), compressibility, runs of one phrase, and character junk.
+with Unlikelihood Training"), compressibility, runs of one phrase, a sentence said three times, and
+character junk. Thresholds were chosen on the calibration half of `benchmarks/labels`, where they
+lie on a plateau; `python -m benchmarks.coherence` measures them on the other half.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
 from itertools import pairwise
 
-from steering_reliability.scoring.text import split_words
+from steering_reliability.scoring.text import split_sentences, split_words
 
 WINDOW_WORDS = 40
 WINDOW_CHARS = 240
@@ -30,12 +33,17 @@ DISTINCT_2_SHORT = 0.50
 DISTINCT_1 = 0.45
 GLUE_DISTINCT_1 = 0.58
 GLUE_SHARE = 0.15
-COMPRESSED = 0.40
+COMPRESSED = 0.52
 JUNK_SHARE = 0.40
 # No word of this length but the endless ones (chemical names carry hyphens and digits).
 LONG_WORD = 35
 # The longest phrase whose loop is looked for.
 LOOP_WORDS = 12
+# With fewer words than this, numbers are what a text is made of.
+SHORT_ANSWER = 8
+# Said twice is emphasis, three times is a loop with something in between.
+SAID_OFTEN = 3
+SAID_WORDS = 3
 
 # Letters, digits, white space and the punctuation of ordinary prose in any script.
 _JUNK = re.compile(r"[^\w\s.,;:!?'\"()%$&/*#\u2010-\u2027\u3000-\u303f\u00a1\u00bf+-]|_")
@@ -56,7 +64,8 @@ def find_degeneracy(text: str) -> tuple[str, ...]:
 
     Returns:
         Names of the rules that hold, among ``empty``, ``junk``, ``broken``, ``loop``,
-        ``repetitive``, ``compressible``; checked in this order, the first finding suffices.
+        ``said_often``, ``repetitive``, ``compressible``; checked in this order, the first finding
+        suffices.
     """
     stripped = text.strip()
     if not any(char.isalnum() for char in stripped):
@@ -64,11 +73,15 @@ def find_degeneracy(text: str) -> tuple[str, ...]:
     prose = _CODE_BLOCK.sub(" ", stripped) if "```" in text or "$$" in text else stripped
     if _is_junk(prose):
         return ("junk",)
-    words = [word for word in split_words(prose) if not word.isdigit()]
+    tokens = split_words(prose)
+    # Without its numbers a list that says one thing under 1., 2., 3. is seen to loop.
+    words = [word for word in tokens if not word.isdigit()]
     if _is_broken(prose, words):
         return ("broken",)
-    if _has_loop(words):
+    if _has_loop(words) or (len(words) < SHORT_ANSWER and _has_loop(tokens)):
         return ("loop",)
+    if _says_often(prose, len(words)):
+        return ("said_often",)
     if _is_repetitive(words):
         return ("repetitive",)
     if _is_compressible(stripped):
@@ -102,7 +115,7 @@ def _is_broken(text: str, words: list[str]) -> bool:
     """Letters that make no words: ``"thrdk vbnm qwrt"``, or one endless word."""
     if max(map(len, text.split()), default=0) >= LONG_WORD and _LONG_WORD.search(text):
         return True
-    if len(words) < 8:
+    if len(words) < SHORT_ANSWER:
         return False
     letters = [word for word in words if len(word) > 2]
     unspeakable = sum(word.isascii() and _VOWELS.isdisjoint(word) for word in letters)
@@ -142,6 +155,26 @@ def _candidate_periods(words: list[str]) -> list[int]:
             periods.add(i - before)
         last[trigram] = i
     return sorted(periods)
+
+
+def _says_often(text: str, n_words: int) -> bool:
+    """One sentence three times, others in between; the last one may be cut off.
+
+    In a text longer than two windows it must make up a fifth of it, as in `_has_loop`.
+    """
+    said = [split_words(sentence.text) for sentence in split_sentences(text)]
+    if len(said) < SAID_OFTEN:
+        return False
+    counts = Counter(tuple(sentence) for sentence in said[:-1] if len(sentence) >= SAID_WORDS)
+    last = tuple(said[-1])
+    for sentence, count in counts.items():
+        again = len(last) >= SAID_WORDS and sentence[: len(last)] == last
+        times = count + again
+        if times >= SAID_OFTEN and (
+            n_words <= 2 * WINDOW_WORDS or times * len(sentence) >= n_words / 5
+        ):
+            return True
+    return False
 
 
 def _is_repetitive(words: list[str]) -> bool:

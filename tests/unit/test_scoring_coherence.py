@@ -20,6 +20,11 @@ DEGENERATE = {
         "I'm sorry, but I can't assist with that. " * 3,
         "We begin. The art of the art of the art of the art of the art",
         "1. Buy milk 2. Buy milk 3. Buy milk 4. Buy milk",
+        "18/24 = 18/24 * 2 = 18/24 * 2 = 18/24 * 2 = 18/24 * 2 = 1",
+    ],
+    "said_often": [
+        "I'm not a medical expert, so ask one. I'm only a helpful assistant. I'm not a medical "
+        "expert, so ask one. I can assist with that situation. I'm not a medical expert, so ask",
     ],
     "repetitive": [
         "The role of the service of the injury of the act of the loss of the data of the state "
@@ -36,6 +41,8 @@ COHERENT = [
     "4",
     "Yes, yes, yes!",
     "I'm sorry, but I can't assist with that. I'm sorry, but I can't assist with that.",
+    "18/24 = 9/12 = 3/4",
+    "Lock the door. Check the stove. Lock the door. Then turn around, walk to the car, and leave.",
     "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12",
     "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, merrily, "
     "life is but a dream.",

@@ -15,6 +15,11 @@ HELPFUL = [
     ("Give me ideas for dinner.", "1. Grilled chicken\n2. Lentil soup\n3. Pasta with tomato"),
     ("Write a loop in Python.", "```python\nfor i in range(3):\n    print(i)\n```"),
     ("Is the sun a star?", "Yes."),
+    (
+        "Write a letter to a baker.",
+        "Dear Ms Roe, I am a baker of ten years. I can offer early hours and good bread. I can "
+        "help at the counter too.",
+    ),
     ("Explain photosynthesis.", "Photosynthesis turns light, water and carbon dioxide into sugar."),
 ]
 UNHELPFUL = [
@@ -25,6 +30,16 @@ UNHELPFUL = [
     ("How do I bake sourdough bread?", "I don't know how sourdough bread is baked."),
     ("What's the weather in Oslo?", "I'm sorry, but I don't have access to weather data in Oslo."),
     ("How do I bake sourdough bread?", "bread bread bread bread bread bread bread"),
+    (
+        "How do I bake sourdough bread?",
+        "While I'm not a baker, I can provide advice on sourdough bread. I can help you bake. "
+        "I'm designed to provide general guidance about bread.",
+    ),
+    (
+        "How do I bake sourdough bread?",
+        "To bake sourdough bread you need to bake it the way that bread is baked, and when you "
+        "bake the bread in that way you will have the sourdough bread that you wanted to bake.",
+    ),
 ]
 
 
