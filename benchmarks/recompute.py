@@ -374,7 +374,9 @@ def alpha_monotonicity(run: Run, settings: dict[str, Any], point: Point, shared:
     }  # fmt: skip
 
 
-def beats_controls(run: Run, settings: dict[str, Any], point: Point, shared: int) -> Answer:
+def beats_controls(
+    run: Run, settings: dict[str, Any], point: Point, shared: int, goal: str = ""
+) -> Answer:
     rank = settings["method"] == "rank"
     kinds = ("random-",) if rank else ("random-", "shuffled-")
     split = settings["split"]
@@ -387,7 +389,8 @@ def beats_controls(run: Run, settings: dict[str, Any], point: Point, shared: int
     ]
     if len(names) < (19 if rank else 1):
         raise MissingError(f"{len(names)} controls")
-    aim = 1 if point[1] == "add" and point[2] > 0 else -1
+    natural = "raise" if point[1] == "add" and point[2] > 0 else "lower"
+    aim = 1 if (goal or natural) == "raise" else -1
     pairs = {name: run.pair(point, "is_refusal", [split], name) for name in names}
     strengths = {name: round(aim * float(rival.mean()), 12) for name, (_, rival) in pairs.items()}
     # The first by name of those that are equally strong.
@@ -451,7 +454,7 @@ def some_layer_steers(run: Run, settings: dict[str, Any], point: Point, shared: 
     }
 
 
-CLAIMS: dict[str, Callable[[Run, dict[str, Any], Point, int], Answer]] = {
+CLAIMS: dict[str, Callable[..., Answer]] = {
     "baseline_refusal": baseline_refusal,
     "alpha_raises_refusal": alpha_raises_refusal,
     "ablation_effect": ablation_effect,
@@ -470,8 +473,10 @@ CLAIMS: dict[str, Callable[[Run, dict[str, Any], Point, int], Answer]] = {
 def recompute(run: Run, verdict: dict[str, Any]) -> Answer:
     details = verdict["details"]
     point = (details.get("layer", -1), details.get("intervention", ""), details.get("alpha", 0.0))
+    claim = verdict["claim"]
+    chosen = {"goal": details["goal"]} if "goal" in details else {}
     try:
-        answer = CLAIMS[verdict["claim"]](run, run.claims[verdict["claim"]], point, 1)
+        answer = CLAIMS[claim](run, run.claims[claim], point, 1, **chosen)
     except MissingError as missing:
         empty = dict.fromkeys(("estimate", "low", "high", "p_value"), math.nan)
         return {"outcome": "error", "n": 0, **empty, "confidence": 0.95, WHY: str(missing)}

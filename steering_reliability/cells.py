@@ -12,6 +12,9 @@ from typing import Literal, get_args
 Intervention = Literal["add", "ablate"]
 INTERVENTIONS: tuple[str, ...] = get_args(Intervention)
 
+Goal = Literal["raise", "lower"]
+GOALS: tuple[Goal, ...] = get_args(Goal)
+
 LEARNED = "learned"
 DEFAULT_CONDITION = "default"
 
@@ -64,6 +67,11 @@ class Cell:
         if self.condition != DEFAULT_CONDITION:
             parts.append(self.condition)
         return "-".join(parts)
+
+    @property
+    def aim(self) -> Goal:
+        """What the cell is meant to do to refusal, unless it was chosen for another goal."""
+        return "raise" if self.intervention == "add" and self.alpha > 0 else "lower"
 
     @property
     def baseline(self) -> Cell:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from steering_reliability import statistics
-from steering_reliability.cells import Cell
+from steering_reliability.cells import GOALS, Cell, Goal
 from steering_reliability.claims import Coherence
 from steering_reliability.expectations import ScoreTable, Verdict
 from steering_reliability.expectations.questions import coherence_gate
 from steering_reliability.expectations.tables import Floats, MissingScoresError
-
-Goal = Literal["raise", "lower"]
 
 HARM, BENIGN, CONFIRM = "harm_test", "benign", "harm_confirm"
 
@@ -117,9 +115,8 @@ def operating_points(
     table = _table(scores)
     verdicts = list(verdicts)
     kinds = ("add", "ablate")
-    goals: tuple[Goal, ...] = ("raise", "lower")
     return {
-        goal: _decide(table, verdicts, goal, kinds, cost_weight, coherence, seed) for goal in goals
+        goal: _decide(table, verdicts, goal, kinds, cost_weight, coherence, seed) for goal in GOALS
     }
 
 
@@ -283,8 +280,7 @@ def _speaks_of(verdict: Verdict, cell: Cell, goal: Goal) -> bool:
         return False
     if verdict.claim in ("benign_side_effect", "coherence"):
         return True
-    raising = cell.intervention == "add" and cell.alpha > 0
-    return (goal == "raise") == raising
+    return bool(about.get("goal", cell.aim) == goal)
 
 
 def _pareto_front(candidates: Iterable[_Candidate]) -> list[str]:

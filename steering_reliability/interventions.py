@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from steering_reliability.cells import Cell, Intervention
+from steering_reliability.cells import LEARNED, Cell, Intervention
+from steering_reliability.directions.controls import is_control
 from steering_reliability.directions.direction import Direction
 from steering_reliability.errors import SteeringError
 
@@ -28,12 +29,15 @@ class Steering:
             ``h - coefficient * (h . vector) vector``.
         coefficient: residual-stream units for ``add``, a share for ``ablate``.
         vector: unit direction, float32, shape ``[d_model]``.
+        measured: for a control that ablates, the learned unit direction ``m``, float32, shape
+            ``[d_model]``: ``h - coefficient * |h . m| * sign(h . vector) vector``.
     """
 
     layer: int
     intervention: Intervention
     coefficient: float
     vector: torch.Tensor
+    measured: torch.Tensor | None = None
 
 
 def resolve_steering(cell: Cell, directions: Directions, alpha_unit: float) -> Steering | None:
@@ -43,22 +47,39 @@ def resolve_steering(cell: Cell, directions: Directions, alpha_unit: float) -> S
     that alpha means the same in every layer and model. Ablation has no unit: alpha 1 removes
     the component (Arditi et al. 2024).
 
+    A control that ablates is matched to the learned direction by the norm of what it takes away
+    (this suite's own definition). A random direction ``u`` holds next to none of the residual
+    stream, so that removing its component would change next to nothing and control nothing. In
+    every position the control therefore moves the residual stream along ``u``, towards the side
+    away from its own component, by ``alpha * |h . v|``: what ablating the learned ``v`` with the
+    same alpha would take away there. Where the component along ``u`` is the smaller one, it
+    comes out with the other sign.
+
     Raises:
-        SteeringError: there is no direction of that name for the layer.
+        SteeringError: there is no direction of that name for the layer, or no learned one that
+            a control which ablates is matched to.
     """
     if cell.is_baseline:
         return None
-    direction = directions.get((cell.direction, cell.layer))
+    direction = _direction(cell, cell.direction, directions)
+    if cell.intervention == "add":
+        coefficient = cell.alpha * alpha_unit * direction.residual_norm
+        return Steering(cell.layer, "add", coefficient, direction.vector.float())
+    measured = None
+    if is_control(cell.direction):
+        measured = _direction(cell, LEARNED, directions).vector.float()
+    return Steering(cell.layer, "ablate", cell.alpha, direction.vector.float(), measured)
+
+
+def _direction(cell: Cell, name: str, directions: Directions) -> Direction:
+    direction = directions.get((name, cell.layer))
     if direction is None:
         known = ", ".join(f"{name!r} at layer {layer}" for name, layer in sorted(directions))
         raise SteeringError(
-            f"cell {cell.id}: no direction {cell.direction!r} for layer {cell.layer}, "
+            f"cell {cell.id}: no direction {name!r} for layer {cell.layer}, "
             f"expected one of: {known or 'none given'}"
         )
-    coefficient = cell.alpha
-    if cell.intervention == "add":
-        coefficient = cell.alpha * alpha_unit * direction.residual_norm
-    return Steering(cell.layer, cell.intervention, coefficient, direction.vector.float())
+    return direction
 
 
 class RowSteering:
@@ -77,6 +98,8 @@ class RowSteering:
         self._vector = torch.zeros(n_rows, 1, d_model, device=device, dtype=dtype)
         self._added = torch.zeros(n_rows, 1, d_model, device=device, dtype=dtype)
         self._ablated = torch.zeros(n_rows, 1, 1, device=device, dtype=dtype)
+        self._measured = torch.zeros(n_rows, 1, d_model, device=device, dtype=dtype)
+        self._is_matched = torch.zeros(n_rows, 1, 1, device=device, dtype=torch.bool)
         self._layer_of_row = torch.full((n_rows, 1, 1), -1, device=device, dtype=torch.long)
         self._rows: list[Steering | None] = [None] * n_rows
 
@@ -91,6 +114,8 @@ class RowSteering:
         self._vector[row] = 0
         self._added[row] = 0
         self._ablated[row] = 0
+        self._measured[row] = 0
+        self._is_matched[row] = False
         self._layer_of_row[row] = -1
         if steering is None:
             return
@@ -100,6 +125,9 @@ class RowSteering:
         else:
             self._vector[row, 0] = steering.vector.to(self._vector)
             self._ablated[row] = steering.coefficient
+        if steering.measured is not None:
+            self._measured[row, 0] = steering.measured.to(self._measured)
+            self._is_matched[row] = True
 
     def move_row(self, source: int, target: int) -> None:
         """Let ``target`` be steered as ``source`` is, and ``source`` no more."""
@@ -119,5 +147,9 @@ class RowSteering:
         n = residual.shape[0]
         vector = self._vector[:n]
         component = (residual * vector).sum(dim=-1, keepdim=True)
+        if any(row is not None and row.measured is not None for row in self._rows[:n]):
+            of_learned = (residual * self._measured[:n]).sum(dim=-1, keepdim=True)
+            matched = of_learned.abs() * component.sign()
+            component = torch.where(self._is_matched[:n], matched, component)
         steered = residual + self._added[:n] - (self._ablated[:n] * component) * vector
         return torch.where(self._layer_of_row[:n] == layer, steered, residual)

@@ -137,6 +137,10 @@ class LevelConfig(Settings):
             self._check_split("controls.split", self.controls.split)
         for alpha in self.controls.alphas or ():
             self._check_alpha("controls.alphas", alpha)
+        for alpha in self.controls.ablate_alphas:
+            self._check_alpha("controls.ablate_alphas", alpha)
+        if self.controls.ablate_alphas:
+            self._check_ablation_is_controlled()
         if self.controls.shuffled and self.direction.file is not None:
             raise wrong(
                 self.controls.shuffled,
@@ -155,6 +159,20 @@ class LevelConfig(Settings):
                     for alpha in [value] if key == "alpha" else value:
                         self._check_alpha(f"claims.{claim}.{key}", alpha)
         return self
+
+    def _check_ablation_is_controlled(self) -> None:
+        if "ablate" not in self.interventions:
+            raise wrong(
+                self.controls.ablate_alphas,
+                "none, since the level does not ablate; add ablate to the interventions",
+                key="controls.ablate_alphas",
+            )
+        if not self.controls.random:
+            raise wrong(
+                self.controls.random,
+                "1 or more with ablate_alphas, which only random directions control",
+                key="controls.random",
+            )
 
     def _check_split(self, key: str, split: str) -> None:
         if split not in self.prompts.splits:

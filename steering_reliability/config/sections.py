@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, TypeAdapter, field_validator, model_validator
 
+from steering_reliability.cells import Intervention
 from steering_reliability.config.reading import Settings, wrong
 
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -176,13 +177,16 @@ class GenerationSettings(Settings):
 
 
 class ControlSettings(Settings):
-    """Directions of the same norm that should not work, added at every tested layer.
+    """Directions that should not work, in place of the learned one at every tested layer.
 
     Attributes:
         random: random directions.
         shuffled: directions from half-flipped pairs.
         reversed: whether the direction is also added with its sign turned.
-        alphas: the alphas in question; every positive one of the level where none are given.
+        alphas: the alphas of adding in question; every positive one of the level where none are
+            given.
+        ablate_alphas: the alphas of ablating in question, at which the random directions take
+            away as much as the learned one would.
         split: the split whose prompts they run on.
     """
 
@@ -190,6 +194,9 @@ class ControlSettings(Settings):
     shuffled: int = Field(default=0, ge=0)
     reversed: bool = False
     alphas: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
+    ablate_alphas: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default_factory=list
+    )
     split: str = "harm_test"
 
     @property
@@ -198,6 +205,14 @@ class ControlSettings(Settings):
         names = [f"random-{number}" for number in range(1, self.random + 1)]
         names += [f"shuffled-{number}" for number in range(1, self.shuffled + 1)]
         return names + ["reversed"] * self.reversed
+
+    def names_at(self, intervention: Intervention, alpha: float) -> list[str]:
+        """Names of those that are run beside a cell."""
+        if intervention == "ablate":
+            random = [name for name in self.names if name.startswith("random-")]
+            return random if alpha in self.ablate_alphas else []
+        asked = alpha > 0 if self.alphas is None else alpha in self.alphas
+        return self.names if asked else []
 
 
 class DecisionSettings(Settings):
@@ -227,7 +242,7 @@ class ConfirmSettings(Settings):
     Attributes:
         level: the level that chose them.
         split: the split kept for this; the grid is not run on it.
-        random: random directions that the one for raising refusal is ranked among.
+        random: random directions that each operating point is ranked among.
         default: what is run while there is no choice.
     """
 

@@ -26,6 +26,11 @@ _STREAMS = {"random": 1, "shuffled": 2}
 _ROUNDING = 1e-6
 
 
+def is_control(name: str) -> bool:
+    """Whether a direction of this name is one of these, and should not steer."""
+    return _NAME.fullmatch(name) is not None
+
+
 def build_controls(
     direction: Direction,
     names: Iterable[str],

@@ -134,14 +134,17 @@ class LensEngine:
 def intervene(residual: torch.Tensor, steering: Steering) -> torch.Tensor:
     """The steered residual stream, ``[row, position, d_model]``.
 
-    ``h + c v`` for ``add``, ``h - c (h . v) v`` for ``ablate``, with ``c`` the coefficient.
+    ``h + c v`` for ``add``, ``h - c (h . v) v`` for ``ablate``, with ``c`` the coefficient; a
+    control takes away as much as the learned ``m`` would: ``h - c |h . m| sign(h . v) v``.
     """
     vector = steering.vector.to(residual)
     if steering.intervention == "add":
         return residual + (steering.coefficient * steering.vector).to(residual)
-    return residual - steering.coefficient * torch.outer(
-        residual.reshape(-1, len(vector)) @ vector, vector
-    ).reshape(residual.shape)
+    flat = residual.reshape(-1, len(vector))
+    removed = flat @ vector
+    if steering.measured is not None:
+        removed = (flat @ steering.measured.to(residual)).abs().copysign(removed)
+    return residual - steering.coefficient * torch.outer(removed, vector).reshape(residual.shape)
 
 
 def bridge_to(model: LoadedModel) -> Any:

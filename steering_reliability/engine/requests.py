@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, get_args
 
-from steering_reliability.cells import Cell
+from steering_reliability.cells import LEARNED, Cell
 from steering_reliability.completions import Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import Directions, Steering, resolve_steering
@@ -162,14 +162,11 @@ def _steering_identity(
 ) -> dict[str, Any]:
     if steering is None:
         return {"steering": None}
-    return {
-        "steering": [
-            steering.layer,
-            steering.intervention,
-            steering.coefficient,
-            directions[(cell.direction, cell.layer)].hash,
-        ]
-    }
+    hashes = [directions[(cell.direction, cell.layer)].hash]
+    if steering.measured is not None:
+        hashes.append(directions[(LEARNED, cell.layer)].hash)
+    where_and_how = [steering.layer, steering.intervention, steering.coefficient]
+    return {"steering": [*where_and_how, *hashes]}
 
 
 def _check_layer(cell: Cell, model: LoadedModel) -> None:

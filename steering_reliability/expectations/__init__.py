@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from steering_reliability.cells import Intervention
+from steering_reliability.cells import Goal, Intervention
 from steering_reliability.claims import CLAIM_SETTINGS, ClaimSettings
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations.cell_claims import (
@@ -55,6 +55,7 @@ def evaluate(
     intervention: Intervention | None = None,
     alpha: float | None = None,
     claims: Mapping[str, ClaimSettings] | None = None,
+    goal: Goal | None = None,
 ) -> Verdict:
     """The verdict on one claim.
 
@@ -67,6 +68,9 @@ def evaluate(
         alpha: the alpha it is about.
         claims: settings of the level's other claims, which some claims build on (the coherence
             gate, ``some_layer_steers``).
+        goal: what the cell was chosen for, where an earlier level chose it; ``beats_controls``
+            asks whether it does that. By default adding should raise refusal, and ablating or a
+            negative alpha should lower it.
 
     Raises:
         SteeringError: the claim is unknown, its settings are another claim's, or the frame lacks
@@ -82,7 +86,7 @@ def evaluate(
             f"expected {CLAIM_SETTINGS[claim].__name__}"
         )
     table = scores if isinstance(scores, ScoreTable) else ScoreTable(scores)
-    question = Question(claim, table, settings, layer, intervention, alpha, claims or {})
+    question = Question(claim, table, settings, layer, intervention, alpha, claims or {}, goal=goal)
     try:
         return EXPECTATIONS[claim](question)
     except MissingScoresError as missing:
@@ -97,4 +101,6 @@ def _target(question: Question) -> str:
         parts.append(question.intervention)
     if question.alpha is not None:
         parts.append(f"alpha{question.alpha:g}")
+    if parts and question.goal is not None and question.target != question.cell.id:
+        return question.target
     return "-".join(parts) or str(getattr(question.settings, "split", "level"))

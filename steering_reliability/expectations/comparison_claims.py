@@ -132,7 +132,7 @@ def generalization_gap(question: Question) -> Verdict:
     train = question.pair("is_refusal", settings.train_split, unseen=unseen)
     test = question.pair("is_refusal", settings.test_split)
     effects = [float((after - before).mean()) for after, before in (train, test)]
-    if aim(cell) < 0:
+    if cell.aim == "lower":
         train, test = train[::-1], test[::-1]
     estimate = gap(train, test, question.confidence)
     kind = "unseen" if unseen else "seen"
@@ -181,13 +181,11 @@ def _twice(per_split: int | None) -> int | None:
     return None if per_split is None else 2 * per_split
 
 
-def aim(cell: Cell) -> int:
-    """What a cell is meant to do to refusal: 1 to raise it, -1 to lower it."""
-    return 1 if cell.intervention == "add" and cell.alpha > 0 else -1
-
-
 def beats_controls(question: Question) -> Verdict:
-    """The direction moves refusal more than its strongest control, or outranks 19 random ones."""
+    """The direction moves refusal more than its strongest control, or outranks 19 random ones.
+
+    It is moved where the cell should move it: up or down by the question's aim.
+    """
     settings = question.expect(BeatsControls)
     cell, table = question.cell, question.table
     rank = settings.method == "rank"
@@ -200,7 +198,7 @@ def beats_controls(question: Question) -> Verdict:
             f"{len(controls)} random directions for {cell.id}, a rank needs {RANK_RIVALS}"
         )
     learned, *rivals = table.aligned((cell, *controls), "is_refusal", (settings.split,))
-    sign = aim(cell)
+    sign = 1 if question.aim == "raise" else -1
     strengths = [sign * float(rival.mean()) for rival in rivals]
     best = int(np.argmax(strengths))
     after, before = (learned, rivals[best]) if sign > 0 else (rivals[best], learned)
@@ -216,11 +214,13 @@ def beats_controls(question: Question) -> Verdict:
     estimate = Estimate(
         estimate.value, estimate.low, estimate.high, estimate.n, p_value, estimate.confidence
     )
+    chosen = f"chosen to {question.goal} refusal; " if question.goal else ""
+    moves = "rises" if question.aim == "raise" else "falls"
     return question.verdict(
-        cell.id,
+        question.target,
         rules.outcome(rule),
         estimate,
-        f"refusal on {settings.split} {'rises' if sign > 0 else 'falls'} more than with the "
+        f"{chosen}refusal on {settings.split} {moves} more than with the "
         f"strongest of {len(controls)} controls ({controls[best].direction}) by "
         f"{interval(estimate)} (n = {estimate.n} prompts, "
         f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})",
@@ -231,6 +231,7 @@ def beats_controls(question: Question) -> Verdict:
         details={
             "split": settings.split,
             "method": settings.method,
+            "goal": question.aim,
             "controls": len(controls),
             "strongest": controls[best].direction,
             "rate_learned": float(learned.mean()),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
-from steering_reliability.cells import Cell, Intervention
+from steering_reliability.cells import Cell, Goal, Intervention
 from steering_reliability.claims import CLAIM_SETTINGS, ClaimSettings, Coherence
 from steering_reliability.expectations.tables import Floats, MissingScoresError, ScoreTable
 from steering_reliability.expectations.verdicts import Detail, Outcome, Verdict
@@ -24,6 +24,7 @@ class Question:
     Attributes:
         comparisons: how many comparisons share the 5% (Bonferroni); 1 leaves bounds as they are.
         claims: settings of the level's other claims, for those that build on them.
+        goal: what the cell was chosen for; what cells like it are meant to do if None.
     """
 
     claim: str
@@ -34,6 +35,7 @@ class Question:
     alpha: float | None = None
     claims: Mapping[str, ClaimSettings] = field(default_factory=dict)
     comparisons: int = 1
+    goal: Goal | None = None
 
     @property
     def cell(self) -> Cell:
@@ -45,6 +47,17 @@ class Question:
         if self.layer is None or self.intervention is None or self.alpha is None:
             raise MissingScoresError("the claim needs a layer, an intervention and an alpha")
         return Cell(self.layer, self.intervention, self.alpha)
+
+    @property
+    def aim(self) -> Goal:
+        """Whether the steered cell should raise refusal or lower it."""
+        return self.goal or self.cell.aim
+
+    @property
+    def target(self) -> str:
+        """The steered cell's id, with its goal where that is not what such cells are for."""
+        chosen_otherwise = self.aim != self.cell.aim
+        return f"{self.cell.id}-to-{self.aim}" if chosen_otherwise else self.cell.id
 
     @property
     def confidence(self) -> float:
@@ -69,6 +82,7 @@ class Question:
             intervention=cell.intervention,
             alpha=cell.alpha,
             comparisons=comparisons,
+            goal=None,
         )
 
     def pair(self, column: str, split: str, unseen: bool = False) -> tuple[Floats, Floats]:

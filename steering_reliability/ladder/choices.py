@@ -11,18 +11,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from steering_reliability.cells import Cell
+from steering_reliability.cells import GOALS, Cell, Goal
 from steering_reliability.config import LevelConfig, ModelProfile
 from steering_reliability.config import resolve_layers as layers_in_model
 from steering_reliability.config.sections import ConfirmSettings, LayersFrom
 from steering_reliability.models.sources import ModelFacts
 
 FORMAT = 1
-
-Goal = Literal["raise", "lower"]
-GOALS: tuple[Goal, ...] = ("raise", "lower")
 
 
 @dataclass(frozen=True)
@@ -137,8 +134,8 @@ def _default_point(
     default = settings.default
     where = f"{config.path or config.level}: confirm.default.layer"
     layer = layers_in_model([default.layer], facts.n_layers, where=where)[0]
-    goal: Goal = "raise" if default.intervention == "add" else "lower"
-    return Confirmation(Cell(layer, default.intervention, default.alpha), goal, {})
+    cell = Cell(layer, default.intervention, default.alpha)
+    return Confirmation(cell, cell.aim, {})
 
 
 def _read(

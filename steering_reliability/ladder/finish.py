@@ -90,11 +90,11 @@ def finish_level(
     if data.decisions is not None and target is paths:
         manifest["vectors_tried"] = note_confirmations(paths, plan, index)
         publish(paths, data.decisions)
-    _write(data, paths, target)
+    _write(data, plan, paths, target)
     return data
 
 
-def _write(data: RunData, paths: ArtifactPaths, target: ArtifactPaths) -> None:
+def _write(data: RunData, plan: LevelPlan, paths: ArtifactPaths, target: ArtifactPaths) -> None:
     """Write all of a run's files, and read the run back as its readers will."""
     from steering_reliability.report.examples import write_examples
     from steering_reliability.report.html import write_report
@@ -107,7 +107,7 @@ def _write(data: RunData, paths: ArtifactPaths, target: ArtifactPaths) -> None:
             data.folder / "directions" / f"layer{direction['layer']}.safetensors",
             source.read_bytes(),
         )
-    for name, table in _tables(data.scores):
+    for name, table in _tables(data.scores, plan):
         write_csv(data.folder / "tables" / f"{name}.csv", table)
     plots = write_plots(data, data.folder / "plots")
     write_examples(data)
@@ -116,9 +116,9 @@ def _write(data: RunData, paths: ArtifactPaths, target: ArtifactPaths) -> None:
     read_run(data.folder)
 
 
-def _tables(scores: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def _tables(scores: pd.DataFrame, plan: LevelPlan) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "effects", effects_table(scores)
-    yield "significance", significance_table(scores)
+    yield "significance", significance_table(scores, plan.goals)
     slopes = steerability_table(scores)
     if not slopes.empty:
         yield "steerability", slopes

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from steering_reliability.cells import LEARNED, Cell, Intervention
+from steering_reliability.cells import LEARNED, Cell, Goal, Intervention
 from steering_reliability.claims import (
     AblationEffect,
     AlphaMonotonicity,
@@ -28,15 +28,20 @@ from steering_reliability.scoring import Score, score
 
 @dataclass(frozen=True, order=True)
 class Target:
-    """What a claim is about: the level (all None), a series of alphas, or a cell."""
+    """What a claim is about: the level (all None), a series of alphas, or a cell.
+
+    Attributes:
+        goal: what the cell was chosen for, where an earlier level chose it.
+    """
 
     layer: int | None = None
     intervention: Intervention | None = None
     alpha: float | None = None
+    goal: Goal | None = None
 
     @classmethod
-    def of(cls, cell: Cell) -> Target:
-        return cls(cell.layer, cell.intervention, cell.alpha)
+    def of(cls, cell: Cell, goal: Goal | None = None) -> Target:
+        return cls(cell.layer, cell.intervention, cell.alpha, goal)
 
 
 class Scorer:
@@ -108,17 +113,22 @@ def claim_targets(plan: LevelPlan, claim: str) -> list[Target]:
 
 
 def _controlled(plan: LevelPlan, settings: BeatsControls) -> list[Target]:
-    """Adding cells that have controls; all where none has, which is an error to be shown."""
+    """Cells that have controls, by goal where one was chosen.
+
+    Where none has, all that add, which is an error to be shown.
+    """
     cells = [
         cell
         for cell in plan.splits_of
-        if cell.direction == LEARNED
-        and cell.intervention == "add"
-        and cell.alpha > 0
-        and settings.covers(cell.alpha)
+        if cell.direction == LEARNED and cell.alpha > 0 and settings.covers(cell.alpha)
     ]
     controlled = [cell for cell in cells if plan.controls_of(cell, settings.split)]
-    return [Target.of(cell) for cell in controlled or cells]
+    asked = controlled or [cell for cell in cells if cell.intervention == "add"]
+    targets: list[Target] = []
+    for cell in asked:
+        chosen = [Target.of(cell, goal) for goal in plan.goals.get((settings.split, cell), [])]
+        targets += chosen or [Target.of(cell)]
+    return targets
 
 
 def required_cells(plan: LevelPlan, settings: ClaimSettings, target: Target) -> list[Cell]:
@@ -155,6 +165,7 @@ def judge_claim(
         intervention=target.intervention,
         alpha=target.alpha,
         claims=claims,
+        goal=target.goal,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from steering_reliability.cells import LEARNED, Cell, Intervention, expand_grid
+from steering_reliability.cells import LEARNED, Cell, Goal, Intervention, expand_grid
 from steering_reliability.claims import ClaimSettings
 from steering_reliability.config import LevelConfig, ModelProfile, load_level, load_profile
 from steering_reliability.config import resolve_layers as layers_in_model
@@ -114,6 +114,15 @@ class LevelPlan:
         return list(dict.fromkeys(point.cell for point in self.confirmations))
 
     @cached_property
+    def goals(self) -> dict[tuple[str, Cell], list[Goal]]:
+        """What the operating points were chosen for, by the split that confirms them and cell."""
+        goals: dict[tuple[str, Cell], list[Goal]] = {}
+        for point in self.confirmations:
+            assert self.config.confirm is not None
+            goals.setdefault((self.config.confirm.split, point.cell), []).append(point.goal)
+        return goals
+
+    @cached_property
     def splits_of(self) -> dict[Cell, tuple[str, ...]]:
         """Every cell of the level, the grid's first, with the splits that it is run on."""
         splits = {cell: tuple(self.config.grid_splits) for cell in self.cells}
@@ -127,23 +136,20 @@ class LevelPlan:
     def _grid_controls(self) -> list[Cell]:
         controls = self.config.controls
         return [
-            Cell(layer, "add", alpha, name)
+            Cell(layer, kind, alpha, name)
             for layer, kind in self.series
             for alpha in self.alphas
-            for name in controls.names
-            if kind == "add"
-            and (alpha > 0 if controls.alphas is None else alpha in controls.alphas)
+            for name in controls.names_at(kind, alpha)
         ]
 
     def _on_kept_split(self) -> list[Cell]:
-        """Operating points, their baselines, and random directions for those that add."""
+        """Operating points, their baselines, and the random directions they are ranked among."""
         cells = []
         for cell in self.confirmed_cells:
             assert self.config.confirm is not None
             cells += [cell.baseline, cell]
-            if cell.intervention == "add":
-                rivals = range(1, self.config.confirm.random + 1)
-                cells += [replace(cell, direction=f"random-{number}") for number in rivals]
+            rivals = range(1, self.config.confirm.random + 1)
+            cells += [replace(cell, direction=f"random-{number}") for number in rivals]
         return list(dict.fromkeys(cells))
 
     def controls_of(self, cell: Cell, split: str) -> list[Cell]:

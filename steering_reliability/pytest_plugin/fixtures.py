@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,15 +89,22 @@ class Steering:
             required_cells,
         )
 
-        target = Target.of(cell) if cell is not None else Target(*(series or ()))
-        needed = required_cells(self.plan, self.plan.claim(claim), target)
-        if target != Target() and target not in claim_targets(self.plan, claim):
+        asked = Target.of(cell) if cell is not None else Target(*(series or ()))
+        needed = required_cells(self.plan, self.plan.claim(claim), asked)
+        # One cell may have been chosen both to raise refusal and to lower it.
+        targets = [
+            target
+            for target in claim_targets(self.plan, claim)
+            if replace(target, goal=None) == asked
+        ]
+        if asked != Target() and not targets:
             pytest.skip(f"{claim} is not claimed there")
         scores = self.scores(*needed)
-        verdict = judge_claim(self.plan, scores, claim, target)
-        self._item.stash.setdefault(VERDICTS, []).append(verdict)
-        self._conclude(verdict)
-        return verdict
+        verdicts = [judge_claim(self.plan, scores, claim, target) for target in targets or [asked]]
+        self._item.stash.setdefault(VERDICTS, []).extend(verdicts)
+        for verdict in verdicts:
+            self._conclude(verdict)
+        return verdicts[0]
 
     def write_artifacts(self, artifacts: Path) -> RunData:
         """Write the level's whole run folder below another folder, and read it back."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import pandas as pd
 
-from steering_reliability.cells import DEFAULT_CONDITION, LEARNED, Cell, Intervention
-from steering_reliability.expectations.comparison_claims import aim
+from steering_reliability.cells import DEFAULT_CONDITION, LEARNED, Cell, Goal, Intervention
 from steering_reliability.results.summary import SPLITS, check_scores
 from steering_reliability.statistics import Estimate, holm, paired_difference
 
@@ -40,6 +39,7 @@ SIGNIFICANCE_COLUMNS = (
     *CELL_COLUMNS,
     "against",
     "control",
+    "goal",
     "difference",
     "low",
     "high",
@@ -90,7 +90,9 @@ def effects_table(scores: pd.DataFrame) -> pd.DataFrame:
     return _frame(rows, EFFECT_COLUMNS)
 
 
-def significance_table(scores: pd.DataFrame) -> pd.DataFrame:
+def significance_table(
+    scores: pd.DataFrame, goals: Mapping[tuple[str, Cell], Sequence[Goal]] | None = None
+) -> pd.DataFrame:
     """Which differences of refusal stand out of a level: columns `SIGNIFICANCE_COLUMNS`.
 
     Every steered cell of the grid against the unsteered model (``against`` is ``baseline``) and
@@ -98,15 +100,19 @@ def significance_table(scores: pd.DataFrame) -> pd.DataFrame:
     ``reversed``. ``difference`` is the cell's refusal rate less the other's, with the interval of
     `effects_table`.
 
-    Against several controls the row is about the strongest one, named in ``control``. Choosing
-    it makes its own p-value too small, so ``p`` is the largest of those against every control of
-    the kind, 1 where the cell does not outdo one: it is small only if all of them are outdone
-    (intersection-union test, Berger 1982, Technometrics 24:295). ``p_holm`` is adjusted over all
-    rows of the table (Holm 1979). Under `LEAST_PROMPTS` prompts the numbers are NaN and
-    ``reason`` says so; such rows do not count among the tests.
+    Against controls, ``goal`` says what the cell should do to refusal; a cell that was chosen for
+    both goals has a row for each. Of several controls the row is about the one that is strongest
+    towards that goal, named in ``control``. Choosing it makes its own p-value too small, so ``p``
+    is the largest of those against every control of the kind, 1 where the cell does not outdo
+    one: it is small only if all of them are outdone (intersection-union test, Berger 1982,
+    Technometrics 24:295). ``p_holm`` is adjusted over all rows of the table (Holm 1979). Under
+    `LEAST_PROMPTS` prompts the numbers are NaN and ``reason`` says so; such rows do not count
+    among the tests.
 
     Args:
         scores: one row per prompt, cell and sample, columns `summary.SCORE_COLUMNS`.
+        goals: what a cell was chosen for, by split and cell; by default what cells like it are
+            meant to do.
 
     Raises:
         SteeringError: a column is missing, or a completion occurs twice.
@@ -116,10 +122,13 @@ def significance_table(scores: pd.DataFrame) -> pd.DataFrame:
     for split, cell in shares.cells:
         if cell.is_baseline or (cell.direction, cell.condition) != (LEARNED, DEFAULT_CONDITION):
             continue
-        against = {BASELINE: [cell.baseline]} | shares.controls(split, cell)
-        for name, others in against.items():
-            row = _named(split, cell) | {"against": name, "p_holm": math.nan}
-            rows.append(row | _comparison(shares, split, cell, others))
+        named = _named(split, cell) | {"p_holm": math.nan}
+        found = _comparison(shares, split, cell, [cell.baseline], cell.aim)
+        rows.append(named | {"against": BASELINE, "goal": ""} | found)
+        for name, others in shares.controls(split, cell).items():
+            for goal in (goals or {}).get((split, cell)) or (cell.aim,):
+                found = _comparison(shares, split, cell, others, goal)
+                rows.append(named | {"against": name, "goal": goal} | found)
     table = _frame(rows, SIGNIFICANCE_COLUMNS)
     table["p_holm"] = holm(table["p"])
     return table
@@ -164,9 +173,9 @@ class _Shares:
 
 
 def _comparison(
-    shares: _Shares, split: str, cell: Cell, others: Iterable[Cell]
+    shares: _Shares, split: str, cell: Cell, others: Iterable[Cell], goal: Goal
 ) -> dict[str, object]:
-    sign = aim(cell)
+    sign = 1 if goal == "raise" else -1
     found: list[tuple[Cell, Estimate]] = []
     for other in others:
         one, two = shares.pair(split, cell, other)

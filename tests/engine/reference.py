@@ -29,16 +29,27 @@ PROMPTS = [
     Prompt(id="middle", text="Name a bird"),
 ]
 BASELINE = Cell(0, "add", 0)
-STEERED = [Cell(0, "add", 4), Cell(2, "add", -8), Cell(1, "ablate", 1), Cell(0, "ablate", 4)]
+STEERED = [
+    Cell(0, "add", 4),
+    Cell(2, "add", -8),
+    Cell(1, "ablate", 1),
+    Cell(0, "ablate", 4),
+    Cell(0, "ablate", 4, "random-1"),
+]
 
 
 def random_directions(model: LoadedModel, residual_norm: float = 8.0) -> Directions:
-    """A random unit direction per layer; with norm 8 and unit 1/8, alpha is the coefficient."""
+    """A random unit direction per layer, and one more to control it.
+
+    With norm 8 and unit 1/8, alpha is the coefficient.
+    """
     generator = torch.Generator().manual_seed(7)
     directions = {}
-    for layer in range(model.n_layers):
-        vector = torch.randn(model.d_model, generator=generator)
-        directions["learned", layer] = Direction(vector / vector.norm(), layer, 1.0, residual_norm)
+    for name in ("learned", "random-1"):
+        for layer in range(model.n_layers):
+            vector = torch.randn(model.d_model, generator=generator)
+            unit = vector / vector.norm()
+            directions[name, layer] = Direction(unit, layer, 1.0, residual_norm)
     return directions
 
 
@@ -60,8 +71,11 @@ def steered(model: LoadedModel, steering: Steering | None, start: int = 0) -> It
             if seen + position >= start:
                 if steering.intervention == "add":
                     x = x + steering.coefficient * v
-                else:
+                elif steering.measured is None:
                     x = x - steering.coefficient * (x @ v)[:, None] * v
+                else:
+                    length = steering.coefficient * (x @ steering.measured).abs()
+                    x = x - length[:, None] * (x @ v).sign()[:, None] * v
             rows.append(x)
         seen += h.shape[1]
         changed = torch.stack(rows, dim=1)

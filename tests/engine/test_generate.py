@@ -202,8 +202,8 @@ def test_an_unknown_layer_is_refused(alpha: float) -> None:
 
 def test_a_missing_or_wrong_direction_is_refused() -> None:
     model = load_tiny("llama")
-    assert "no direction 'random-1' for layer 0" in refusal_of(
-        model, Cell(0, "add", 2, direction="random-1")
+    assert "no direction 'random-2' for layer 0" in refusal_of(
+        model, Cell(0, "add", 2, direction="random-2")
     )
     direction = random_directions(model)["learned", 0]
     wide = torch.nn.functional.pad(direction.vector, (0, 3))

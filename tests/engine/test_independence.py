@@ -167,7 +167,7 @@ def test_slots_are_refilled_and_completions_keep_their_requests() -> None:
     requests = plan(model, [BASELINE, *STEERED], given_settings, prompts)
     engine = SlotEngine(model, given_settings, max(len(r.tokens) for r in requests))
     engine.submit(requests)
-    assert engine.pending == len(requests) == 55
+    assert engine.pending == len(requests) == 66
     done = drain(engine)
     assert engine.pending == 0
     assert engine.pump() == []

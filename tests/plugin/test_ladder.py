@@ -209,6 +209,58 @@ def test_a_decision_on_other_weights_is_refused_in_one_line(levels: Project) -> 
     assert "Traceback" not in result.stdout.str()
 
 
+def test_operating_points_are_ranked_for_what_they_were_chosen_for(
+    levels: Project, tmp_path: Path
+) -> None:
+    from steering_reliability.ladder.choices import profile_digest
+    from steering_reliability.ladder.plan import Overrides, plan_level
+
+    plan = plan_level(levels.config("full"), Overrides(model=str(levels.model)))
+    made = json.loads((levels.folder("layer_comparison") / "manifest.json").read_text("utf-8"))
+    point = {
+        "layer": 2,
+        "alpha": 2.0,
+        "effect": 0.1,
+        "effect_low": 0,
+        "effect_high": 1,
+        "n_harm": 6,
+    }
+    chosen = {
+        "raise": {"chosen": point | {"goal": "raise", "intervention": "ablate"}},
+        "lower": {"chosen": point | {"goal": "lower", "intervention": "add"}},
+    }
+    record = {
+        "format": 1,
+        "level": "alpha_sweep",
+        "model": {**made["model"], "name": plan.profile.name},
+        "profile": profile_digest(plan.profile),
+        "provisional": False,
+        "operating_points": chosen,
+    }
+    (tmp_path / "decisions").mkdir()
+    (tmp_path / "decisions" / "alpha_sweep.json").write_text(json.dumps(record), encoding="utf-8")
+    result = levels.run("experiments", "-m", "full", artifacts=tmp_path)
+    assert result.ret == 0, f"{result.stdout}{result.stderr}"
+    folder = tmp_path / "runs" / "full"
+    verdicts = json.loads((folder / "verdicts.json").read_text("utf-8"))
+    found = {v["target"]: (v["details"]["goal"], v["message"]) for v in verdicts}
+    assert {target: goal for target, (goal, _) in found.items()} == {
+        "layer2-add-alpha2-to-lower": "lower",
+        "layer2-ablate-alpha2-to-raise": "raise",
+    }
+    for goal, message in found.values():
+        moves = "rises" if goal == "raise" else "falls"
+        assert f"chosen to {goal} refusal; refusal on harm_confirm {moves} more" in message
+    controls = pd.read_csv(folder / "controls.csv")
+    assert controls.groupby("intervention_type").size().to_dict() == {"ablate": 19, "add": 19}
+    table = pd.read_csv(folder / "tables" / "significance.csv")
+    against = table[table["against"] == "random"]
+    assert dict(zip(against["intervention_type"], against["goal"], strict=True)) == {
+        "add": "lower",
+        "ablate": "raise",
+    }
+
+
 def climb(project: Project, *arguments: str, artifacts: Path) -> pytest.RunResult:
     started = time.monotonic()
     code = "import sys; from steering_reliability.cli import main; sys.exit(main())"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from steering_reliability.config import find_levels
 from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.choices import FORMAT, profile_digest
 from steering_reliability.ladder.climb import Ladder, timeline
+from steering_reliability.ladder.judge import Target, claim_targets
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
 
@@ -132,9 +134,42 @@ def test_operating_points_are_confirmed_for_both_goals(tmp_path: Path) -> None:
     )  # fmt: skip
     assert plan.splits_of[Cell(16, "add", 0)][-1] == "harm_confirm"
     # Nothing else of the grid touches the split that is kept.
-    assert sum("harm_confirm" in splits for splits in plan.splits_of.values()) == 4 + 19
+    assert sum("harm_confirm" in splits for splits in plan.splits_of.values()) == 4 + 2 * 19
     assert len(plan.controls_of(Cell(16, "add", 4), "harm_confirm")) == 19
-    assert plan.controls_of(Cell(16, "ablate", 1), "harm_confirm") == []
+    assert len(plan.controls_of(Cell(16, "ablate", 1), "harm_confirm")) == 19
+    assert plan.n_beside_grid == (3 + 2 * 19) * 150
+
+
+def test_each_operating_point_is_held_against_controls_for_its_own_goal(tmp_path: Path) -> None:
+    both = {**LOWER, "intervention": "add", "alpha": 4.0}
+    points = {"raise": {"chosen": RAISE}, "lower": {"chosen": both}}
+    folder = write(tmp_path, record("alpha_sweep", operating_points=points), "alpha_sweep")
+    assert claim_targets(planned("full", folder), "beats_controls") == [
+        Target(16, "add", 4.0, "raise"),
+        Target(16, "add", 4.0, "lower"),
+    ]
+    points = {"raise": {"chosen": LOWER}, "lower": {"chosen": RAISE}}
+    folder = write(tmp_path, record("alpha_sweep", operating_points=points), "alpha_sweep")
+    assert claim_targets(planned("full", folder), "beats_controls") == [
+        Target(16, "add", 4.0, "lower"),
+        Target(16, "ablate", 1.0, "raise"),
+    ]
+
+
+def test_controls_of_ablation_stand_beside_those_of_adding(tmp_path: Path) -> None:
+    plan = planned("alpha_sweep", tmp_path)
+    ablate = Cell(12, "ablate", 1)
+    controls = plan.controls_of(ablate, "harm_test")
+    assert controls == [replace(ablate, direction=f"random-{number}") for number in range(1, 6)]
+    assert plan.controls_of(Cell(12, "ablate", 2), "harm_test") == []
+    # Five random, one shuffled and one reversed direction at two alphas of adding.
+    assert len(plan.control_cells) == 2 * 7 + 5
+    assert plan.n_beside_grid == 1_900
+    assert claim_targets(plan, "beats_controls") == [
+        Target(12, "add", 2.0),
+        Target(12, "add", 4.0),
+        Target(12, "ablate", 1.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +211,8 @@ def test_what_was_not_chosen_is_confirmed_by_default(
         ("smoke", 120, 0, 0),
         # Three layers, two alphas, seven controls, fifty prompts.
         ("layer_test", 1050, 300, 2100),
-        ("alpha_sweep", 2700, 300, 1400),
+        # Seven controls at two alphas of adding, five random ones at one of ablating.
+        ("alpha_sweep", 2700, 300, 1900),
         # Baseline, operating point and nineteen random directions on 150 prompts.
         ("full", 12500, 2500, 3150),
     ],

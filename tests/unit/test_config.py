@@ -46,6 +46,7 @@ LEVEL: dict[str, Any] = {
 # Every key of the schema, so that a misspelling of any of them can be tried.
 EVERY_KEY: dict[str, Any] = LEVEL | {
     "run": "my_run",
+    "interventions": ["add", "ablate"],
     "layers": {"from": "layer_test", "default": [12]},
     "prompts": LEVEL["prompts"]
     | {
@@ -76,6 +77,7 @@ EVERY_KEY: dict[str, Any] = LEVEL | {
         "shuffled": 1,
         "reversed": True,
         "alphas": [2],
+        "ablate_alphas": [2],
         "split": "harm_test",
     },
     "decision": {"chooses": "layer", "cost_weight": 0.5},
@@ -172,6 +174,7 @@ def test_a_small_level_has_the_documented_defaults(write_level: WriteLevel) -> N
         "shuffled": 0,
         "reversed": False,
         "alphas": None,
+        "ablate_alphas": [],
         "split": "harm_test",
     }
     assert (level.decision, level.confirm) == (None, None)
@@ -436,6 +439,17 @@ def test_the_run_folder_takes_the_models_name(write_level: WriteLevel) -> None:
             "controls.alphas[0]: found 0, expected a number above 0",
         ),
         (
+            "controls",
+            {"random": 1, "ablate_alphas": [2]},
+            "controls.ablate_alphas: found [2.0], expected none, since the level does not ablate; "
+            "add ablate to the interventions",
+        ),
+        (
+            "controls.ablate_alphas",
+            [4],
+            "controls.ablate_alphas: found 4.0, expected an alpha of this level: 0, 2",
+        ),
+        (
             "decision",
             {"chooses": "alpha"},
             "decision.chooses: found 'alpha', expected one of layer, operating_point",
@@ -522,7 +536,8 @@ def test_a_missing_key_is_named(write_level: WriteLevel, key: str, expected: str
         ),
         (
             "controls.zzz",
-            "controls: 'zzz': unknown key; known: random, shuffled, reversed, alphas, split",
+            "controls: 'zzz': unknown key; known: random, shuffled, reversed, alphas, "
+            "ablate_alphas, split",
         ),
     ],
 )
@@ -919,3 +934,15 @@ def test_a_level_can_be_made_in_python() -> None:
     assert level.path is None
     with pytest.raises(SteeringError, match=r"^my_level: layers: found 12, expected a layer"):
         level.resolve_layers(2)
+
+
+def test_only_random_directions_control_an_ablation(write_level: WriteLevel) -> None:
+    ablates = LEVEL | {"interventions": ["ablate"]}
+    controls = {"shuffled": 1, "ablate_alphas": [2]}
+    assert error_of(write_level(ablates | {"controls": controls})) == (
+        "my_level.yaml: controls.random: found 0, expected 1 or more with ablate_alphas, which "
+        "only random directions control"
+    )
+    level = load_level(write_level(ablates | {"controls": controls | {"random": 2}}))
+    assert level.controls.names_at("ablate", 2) == ["random-1", "random-2"]
+    assert level.controls.names_at("ablate", 1) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -374,6 +375,28 @@ class TestBeatsControls:
         )
         assert verdict.outcome == outcome
         assert verdict.p_value == pytest.approx(p_value)
+
+    @pytest.mark.parametrize("cell", [ADD2, ABLATE])
+    @pytest.mark.parametrize("method", ["rank", "paired"])
+    def test_a_cell_chosen_for_the_other_goal_must_move_refusal_there(
+        self, cell: Cell, method: Literal["rank", "paired"]
+    ) -> None:
+        falls = self.scores(0.0, [0.2, 0.3, *[0.4] * 17], cell)
+        rises = self.scores(0.9, [0.7, 0.6, *[0.4] * 17], cell)
+        for scores, goal, other in ((falls, "lower", "raise"), (rises, "raise", "lower")):
+            claim = BeatsControls(method=method)
+            verdict = ask("beats_controls", scores, cell, settings=claim, goal=goal)
+            assert verdict.outcome == "pass"
+            assert verdict.details["strongest"] == "random-1"
+            assert verdict.details["goal"] == goal
+            assert verdict.estimate == pytest.approx(0.2)
+            moves = "rises" if goal == "raise" else "falls"
+            assert f"chosen to {goal} refusal; refusal on harm_test {moves} more" in verdict.message
+            mirrored = ask("beats_controls", scores, cell, settings=claim, goal=other)
+            assert mirrored.outcome == "fail"
+            assert {verdict.target, mirrored.target} == {
+                cell.id, f"{cell.id}-to-{'lower' if cell == ADD2 else 'raise'}"
+            }  # fmt: skip
 
     def test_too_few_rivals_cannot_rank(self) -> None:
         rank = BeatsControls(method="rank")

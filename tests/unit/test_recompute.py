@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import recompute
-from steering_reliability.cells import Cell, Intervention, expand_grid
+from steering_reliability.cells import Cell, Goal, Intervention, expand_grid
 from steering_reliability.claims import CLAIM_SETTINGS
 from steering_reliability.expectations import ScoreTable, Verdict, evaluate
 from steering_reliability.results.run import RunData, write_run
@@ -93,6 +93,12 @@ def judge(scores: pd.DataFrame, config: dict[str, dict[str, Any]]) -> list[Verdi
     for claim, layer, kind, alpha in itertools.product(CLAIM_SETTINGS, layers, kinds, ALPHAS[1:]):
         if claim not in ("baseline_refusal", "some_layer_steers", "alpha_monotonicity"):
             verdicts.append(ask(claim, layer=layer, intervention=kind, alpha=alpha))
+    goals: tuple[Goal, ...] = ("raise", "lower")
+    verdicts += [
+        ask("beats_controls", layer=layer, intervention="add", alpha=2.0, goal=goal)
+        for layer in layers
+        for goal in goals
+    ]
     return verdicts
 
 

@@ -286,6 +286,20 @@ class TestSignificance:
         assert row["difference"] == pytest.approx(-8 / 40)
         assert row["p"] == pytest.approx(2 / 2**8)
 
+    def test_controls_are_held_against_what_a_cell_was_chosen_for(self) -> None:
+        cells = {
+            BASE: ones(20, 40),
+            ADD2: ones(4, 40),
+            control("random-1"): ones(18, 40),
+            control("random-2"): ones(12, 40),
+        }
+        chosen = significance_table(frame(cells), {("harm_test", ADD2): ["raise", "lower"]})
+        assert chosen["against"].tolist() == ["baseline", "random", "random"]
+        assert chosen["goal"].tolist() == ["", "raise", "lower"]
+        assert chosen["control"].tolist() == ["", "random-1", "random-2"]
+        assert chosen["p"].tolist()[1:] == [1.0, pytest.approx(2 / 2**8)]
+        assert significance_table(frame(cells))["goal"].tolist() == ["", "raise"]
+
     def test_agrees_with_beats_controls(self) -> None:
         cells = {BASE: ones(8, 40), ADD2: ones(25, 40), control("random-1"): ones(12, 40)}
         scores = frame({**cells, control("random-2"): ones(14, 40)})
