@@ -41,7 +41,8 @@ def slot_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention of ``[rows, heads, queries, d_head]`` over ``[rows, kv_heads, keys, d_head]``.
 
-    ``attention_mask`` is additive, ``[rows, 1, queries, keys]``.
+    ``attention_mask`` is true where a key is hidden, ``[rows, 1, queries, keys]``. Hidden scores
+    are replaced, not added to, so that no key left by an earlier row matters, infinite or not.
 
     Returns:
         ``[rows, queries, heads, d_head]`` and no weights, as the interface asks.
@@ -64,7 +65,7 @@ def slot_attention(
         scores = torch.tanh(scores / softcap) * softcap
     scores = scores.view(rows, kv_heads, groups, queries, keys)
     if attention_mask is not None:
-        scores = scores + attention_mask.unsqueeze(1)
+        scores.masked_fill_(attention_mask.unsqueeze(1), torch.finfo(scores.dtype).min)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
     weights = weights.view(rows * kv_heads, groups * queries, keys)
     values = value.reshape(rows * kv_heads, keys, d_head)

@@ -107,28 +107,32 @@ class SlotCache(Cache):
     def write(self, row: int, start: int, prefix: Prefix) -> None:
         """Put a prefix into a row, from position ``start`` on."""
         stop = start + prefix.length
+        rooms = []
         for layer, keys, values in zip(self.layers, prefix.keys, prefix.values, strict=False):
             if not layer.is_initialized:
                 layer.lazy_initialization(keys[None], values[None])
-            layer.keys[row, :, start:stop] = keys
-            layer.values[row, :, start:stop] = values
+            rooms += [layer.keys[row, :, start:stop], layer.values[row, :, start:stop]]
+        if rooms:
+            computed = [
+                tensor for pair in zip(prefix.keys, prefix.values, strict=True) for tensor in pair
+            ]
+            torch._foreach_copy_(rooms, computed)
 
     def move_row(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` positions of one row to an empty one, and empty the first."""
+        """Copy the first ``length`` positions of one row to another."""
         for layer in self._used():
             layer.keys[target, :, :length] = layer.keys[source, :, :length]
             layer.values[target, :, :length] = layer.values[source, :, :length]
-        self.empty_row(source, length)
 
     def empty_row(self, row: int, length: int) -> None:
-        """Forget the first ``length`` positions of a row.
+        """Forget the first ``length`` positions of a row that overflowed (float16, a huge alpha).
 
-        What stays behind is masked, but one that overflowed (float16, a huge alpha) would still
-        reach the row's next completion: 0 times infinity is no number.
+        What stays behind is masked, but would still reach the row's next completion: a weight of
+        0 times infinity is no number.
         """
-        for layer in self._used():
-            layer.keys[row, :, :length] = 0
-            layer.values[row, :, :length] = 0
+        used = [tensor for layer in self._used() for tensor in (layer.keys, layer.values)]
+        if used:
+            torch._foreach_zero_([tensor[row, :, :length] for tensor in used])
 
     def _used(self) -> list[Any]:
         return [layer for layer in self.layers if layer.is_initialized]

@@ -33,25 +33,25 @@ class RowMeasures:
     def update(self, logits: torch.Tensor, chosen: torch.Tensor, position: torch.Tensor) -> None:
         """Take one step's ``logits`` ``[rows, vocabulary]`` and the tokens chosen from them.
 
-        An end of turn counts as a token: that the model stops here is part of what it says.
+        An end of turn counts as a token: that the model stops here is part of what it says. The
+        logits are used up: a second matrix of this size would cost more than the arithmetic.
         """
         n = logits.shape[0]
         # One exponential per logit serves the normaliser and the entropy.
         peak = logits.amax(dim=-1, keepdim=True)
-        shifted = logits - peak
+        shifted = logits.sub_(peak)
         weights = shifted.exp()
         mass = weights.sum(dim=-1)
         normaliser = mass.log()
-        expected = torch.linalg.vecdot(weights, shifted) / mass
+        expected = weights.mul_(shifted).sum(dim=-1) / mass
         log_probability = shifted.gather(-1, chosen[:, None]).squeeze(-1) - normaliser
         self._log_probability[:n] += log_probability.double()
         self._entropy[:n] += (normaliser - expected).double()
         self._tokens[:n] += 1
         first = position == 0
         if bool(first.any()):
-            log_odds = logits[:, self._refusal].logsumexp(-1) - logits[
-                :, self._compliance
-            ].logsumexp(-1)
+            refusal = shifted[:, self._refusal].logsumexp(-1)
+            log_odds = refusal - shifted[:, self._compliance].logsumexp(-1)
             self._log_odds[:n] = torch.where(first, log_odds.double(), self._log_odds[:n])
 
     def read(self, row: int) -> dict[str, float]:

@@ -1,0 +1,54 @@
+"""One pass of a model over slots."""
+
+from __future__ import annotations
+
+import torch
+
+from steering_reliability.engine.attention import round_up_keys, slot_attention_in
+from steering_reliability.engine.cache import SlotCache
+from steering_reliability.engine.head import output_head
+from steering_reliability.engine.hooks import steered
+from steering_reliability.interventions import RowSteering
+from steering_reliability.models.loaded import LoadedModel
+
+
+def forward(
+    model: LoadedModel,
+    cache: SlotCache,
+    ids: torch.Tensor,
+    positions: torch.Tensor,
+    steering: RowSteering,
+    *,
+    needs_logits: bool = True,
+) -> torch.Tensor:
+    """Run the model on new tokens of the first rows.
+
+    Args:
+        model: the model.
+        cache: slots that are read and written.
+        ids: tokens, ``[rows, queries]``.
+        positions: where they stand, ``[rows, queries]``.
+        steering: what is done to each row.
+        needs_logits: whether anyone reads the logits; where not, they have a width of 0.
+
+    Returns:
+        Logits of the last query, ``[rows, vocabulary]``.
+    """
+    cache.n_keys = round_up_keys(int(positions.max()) + 1)
+    keys = torch.arange(cache.n_keys, device=ids.device)
+    hidden = keys[None, None, None, :] > positions[:, None, :, None]
+    with (
+        slot_attention_in(model.text_config),
+        steered(model, steering),
+        output_head(model.hf_model, needs_logits),
+    ):
+        output = model.hf_model(
+            input_ids=ids,
+            attention_mask=hidden,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    logits: torch.Tensor = output.logits[:, -1]
+    return logits
