@@ -19,6 +19,7 @@ from steering_reliability.ladder.judge import Scorer, judge_level
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import write_bytes, write_csv
+from steering_reliability.results.degenerate_bounds import degenerate_bounds
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
 from steering_reliability.results.steerability import steerability_summary, steerability_table
@@ -119,6 +120,7 @@ def _write(data: RunData, plan: LevelPlan, paths: ArtifactPaths, target: Artifac
 def _tables(scores: pd.DataFrame, plan: LevelPlan) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "effects", effects_table(scores)
     yield "significance", significance_table(scores, plan.goals)
+    yield "degenerate_bounds", degenerate_bounds(scores)
     slopes = steerability_table(scores)
     if not slopes.empty:
         yield "steerability", slopes

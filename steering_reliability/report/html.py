@@ -25,6 +25,7 @@ from steering_reliability.report.decided import decision_lines
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
 from steering_reliability.results.atomic import write_text
+from steering_reliability.results.degenerate_bounds import degenerate_bounds
 
 if TYPE_CHECKING:
     from steering_reliability.results.run import RunData
@@ -103,6 +104,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
     )
     environment.filters.update(
         percent=labels.percent,
+        points=labels.points,
         interval=labels.percent_interval,
         alpha=labels.alpha_text,
         p=labels.p_text,
@@ -137,6 +139,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         decided=decision_lines(data.decisions),
         pictures=[_picture(path) for path in plots],
         summary_rows=_in_order(summary),
+        bound_rows=_bound_rows(data.scores),
         control_rows=_control_rows(data.controls, summary),
         directions=_directions(data.manifest.get("directions") or []),
         browser=browser,
@@ -205,6 +208,14 @@ def _in_order(summary: pd.DataFrame) -> list[dict[str, Any]]:
     )
     ordered = rows.sort_values(["layer", "rank", "split_rank", "alpha"], kind="stable")
     return labels.records(ordered)
+
+
+def _bound_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Effects on harm_test under every counting of broken text; none where no text is broken."""
+    rows = labels.grid_rows(scores[scores["split"] == "harm_test"])
+    if not rows["is_degenerate"].eq(True).any():
+        return []
+    return labels.records(degenerate_bounds(rows))
 
 
 def _control_rows(controls: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:

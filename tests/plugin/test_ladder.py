@@ -111,6 +111,11 @@ def test_controls_are_counted_and_shown_apart(levels: Project) -> None:
     cosines = {c["name"]: c["cosine_with_learned"] for c in manifest["controls"]}
     assert cosines["reversed"] == -1
     assert (folder / "tables" / "significance.csv").exists()
+    bounds = pd.read_csv(folder / "tables" / "degenerate_bounds.csv")
+    assert set(bounds["direction"]) == {"learned", *controls["direction"]}
+    assert (bounds["effect_as_refusal"] - bounds["effect_as_compliance"]).to_numpy() == (
+        pytest.approx(bounds["degenerate_effect"].to_numpy())
+    )
 
 
 @WORKERS

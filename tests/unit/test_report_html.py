@@ -98,6 +98,7 @@ def test_sections_come_in_the_order_of_what_matters(text: str) -> None:
         "verdicts",
         "plots",
         "cells",
+        "bounds",
         "controls",
         "directions",
         "completions",
@@ -153,6 +154,19 @@ def test_the_learned_direction_leads_its_controls(text: str) -> None:
     directions = re.findall(r'<td class="whole">([a-z]+(?:-\d)?)</td>', table)
     assert directions[:4] == ["learned", "random-1", "random-2", "shuffled-1"]
     assert len(directions) == 2 * 2 * 4
+
+
+def test_broken_text_is_counted_every_way(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", alphas=(0, 2, 8), n=40)
+    run.scores.loc[run.scores["alpha"] == 8, "is_degenerate"] = True
+    run.scores.loc[run.scores["alpha"] == 8, ["is_refusal", "is_helpful"]] = False
+    page = " ".join(html.report_html(run, []).split())
+    section = page[page.index('id="bounds"') : page.index('id="directions"')]
+    rows = re.findall(r"<tr> <td.*?</tr>", section)
+    # Alpha 2 raises refusal however its few broken texts are counted; alpha 8 only breaks text.
+    assert ["hangs on the counting" in row for row in rows] == [False, True]
+    run.scores["is_degenerate"] = False
+    assert 'id="bounds"' not in html.report_html(run, [])
 
 
 def test_what_models_and_users_wrote_stays_text(tmp_path: Path) -> None:
