@@ -22,6 +22,7 @@ from steering_reliability.results.atomic import write_bytes, write_csv
 from steering_reliability.results.degenerate_bounds import degenerate_bounds
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
+from steering_reliability.results.score_cache import ScoreCache
 from steering_reliability.results.steerability import steerability_summary, steerability_table
 from steering_reliability.results.store import CompletionStore
 from steering_reliability.results.summary import summarize
@@ -76,7 +77,9 @@ def finish_level(
             "run the level again, it goes on from the completions in the store"
         )
     completions = _completions(index, cells, stored)
-    scores = (scorer or Scorer(plan)).frame(completions)
+    scorer = scorer or Scorer(plan, ScoreCache(paths.scores))
+    scores = scorer.frame(completions)
+    scorer.save()
     verdicts = judge_level(plan, scores)
     judged = {(verdict.claim, verdict.target) for verdict in verdicts}
     verdicts += [v for v in facts.verdicts if (v.claim, v.target) not in judged]

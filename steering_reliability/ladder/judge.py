@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import ScoreTable, Verdict, evaluate
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import well_formed
+from steering_reliability.results.score_cache import ScoreCache
 from steering_reliability.results.summary import SCORE_COLUMNS
-from steering_reliability.scoring import Score, score
 
 
 @dataclass(frozen=True, order=True)
@@ -45,28 +45,55 @@ class Target:
 
 
 class Scorer:
-    """Scores completions, each text once: the unsteered ones stand in many cells."""
+    """Scores completions, each text once: the unsteered ones stand in many cells.
 
-    def __init__(self, plan: LevelPlan) -> None:
+    Args:
+        plan: the level.
+        cache: scores of earlier runs.
+    """
+
+    def __init__(self, plan: LevelPlan, cache: ScoreCache | None = None) -> None:
         self._prompts = {
             (split, prompt.id): prompt for split, group in plan.prompts.items() for prompt in group
         }
         self._seen = plan.seen
-        self._scores: dict[str, Score] = {}
+        self._cache = ScoreCache() if cache is None else cache
+        self._cells: dict[Cell, pd.DataFrame] = {}
 
     def frame(self, completions: Iterable[tuple[str, Completion]]) -> pd.DataFrame:
         """The scores frame of (split, completion) pairs, one row each, in their order."""
         rows = [self._row(split, completion) for split, completion in completions]
         return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
+    def frame_of_cells(
+        self,
+        cells: Iterable[Cell],
+        completions: Callable[[list[Cell]], Iterable[tuple[str, Completion]]],
+    ) -> pd.DataFrame:
+        """The scores frame of complete cells, which does not change any more.
+
+        Args:
+            cells: the cells, in the order of the rows.
+            completions: gives the (split, completion) pairs of a cell not asked for before.
+        """
+        cells = list(cells)
+        for cell in cells:
+            if cell not in self._cells:
+                self._cells[cell] = self.frame(completions([cell]))
+        return pd.concat([self._cells[cell] for cell in cells], ignore_index=True)
+
+    def save(self) -> None:
+        """Keep the scores for later runs.
+
+        Raises:
+            SteeringError: they cannot be written.
+        """
+        self._cache.save()
+
     def _row(self, split: str, completion: Completion) -> dict[str, Any]:
         prompt = self._prompts[split, completion.prompt_id]
         cell = completion.cell
-        if completion.key not in self._scores:
-            self._scores[completion.key] = score(
-                prompt.text, completion.text, finish_reason=completion.finish_reason
-            )
-        scored = self._scores[completion.key]
+        scored = self._cache.score(prompt.text, completion.text, completion.finish_reason)
         return {
             "prompt_id": prompt.id,
             "split": split,

@@ -21,6 +21,11 @@ class ArtifactPaths:
         return self.root / "store.sqlite"
 
     @property
+    def scores(self) -> Path:
+        """Scores of completions, which can be worked out again."""
+        return self.root / "scores"
+
+    @property
     def directions(self) -> Path:
         return self.root / "directions"
 

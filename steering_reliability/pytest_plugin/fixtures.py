@@ -67,7 +67,7 @@ class Steering:
         """
         work = self._session.work(self._level)
         work.ensure(cells)
-        return self._session.scorer(self._level).frame(work.completions(cells))
+        return self._session.scorer(self._level).frame_of_cells(cells, work.completions)
 
     def check(
         self, claim: str, cell: Cell | None = None, *, series: tuple[int, Any] | None = None

@@ -166,8 +166,10 @@ class SteeringSession:
         """A level's scorer, one for all its tests, so that each text is scored once."""
         if level not in self._scorers:
             from steering_reliability.ladder.judge import Scorer
+            from steering_reliability.results.score_cache import ScoreCache
 
-            self._scorers[level] = Scorer(self.plan(level))
+            cache = ScoreCache(ArtifactPaths(self.artifacts).scores)
+            self._scorers[level] = Scorer(self.plan(level), cache)
         return self._scorers[level]
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
