@@ -38,8 +38,6 @@ from steering_reliability.scoring import SCORER, SCORER_VERSION, Score, score
 LABELS = Path(__file__).parent / "labels"
 PARTS = ("calibration", "held_out")
 RESAMPLES = 2000
-# At this precision or more the log-probability may add what it finds.
-LEAST_PRECISION = 0.90
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -223,7 +221,7 @@ def logprob_gain(rows: Sequence[Labelled], scores: Sequence[Score]) -> dict[str,
     """What the unsteered model's mean log-probability would add to the rules.
 
     The threshold, and the side of it that is flagged, are the ones that find most on the
-    calibration part at a precision of ``LEAST_PRECISION``; they are then measured on the other.
+    calibration part at no loss of precision; they are then measured on the other.
     """
     known = [i for i, row in enumerate(rows) if row.unsteered_logprob is not None]
     value = np.array([rows[i].unsteered_logprob for i in known], dtype=float)
@@ -240,8 +238,9 @@ def logprob_gain(rows: Sequence[Labelled], scores: Sequence[Score]) -> dict[str,
         for threshold in np.unique(value)
         for side in (-1, 1)
     ]
-    able = [told for told in options if figures(told, ~held)[0] >= LEAST_PRECISION]
-    best = max(able or [rules], key=lambda told: figures(told, ~held)[1])
+    least = figures(rules, ~held)[0]
+    able = [told for told in options if figures(told, ~held)[0] >= least]
+    best = max(able, key=lambda told: figures(told, ~held)[1])
     doubtful = ~rules
     area = mannwhitneyu(value[doubtful & ~truth], value[doubtful & truth]).statistic
     return {
@@ -252,6 +251,8 @@ def logprob_gain(rows: Sequence[Labelled], scores: Sequence[Score]) -> dict[str,
         "calibration_recall_with": figures(best, ~held)[1],
         "held_out_recall_rules": figures(rules, held)[1],
         "held_out_recall_with": figures(best, held)[1],
+        "held_out_precision_rules": figures(rules, held)[0],
+        "held_out_precision_with": figures(best, held)[0],
     }
 
 
@@ -296,9 +297,11 @@ def print_report(report: dict[str, Any]) -> None:
     print(
         "\nlog-probability under the unsteered model: area "
         f"{gain['area_on_what_the_rules_let_pass']:.2f} on what the rules let pass; recall at "
-        f"precision {LEAST_PRECISION:g}: {gain['calibration_recall_rules']:.2f} -> "
-        f"{gain['calibration_recall_with']:.2f} (calibration), "
-        f"{gain['held_out_recall_rules']:.2f} -> {gain['held_out_recall_with']:.2f} (held out)"
+        f"equal precision {gain['calibration_recall_rules']:.3f} -> "
+        f"{gain['calibration_recall_with']:.3f} (calibration), "
+        f"{gain['held_out_recall_rules']:.3f} -> {gain['held_out_recall_with']:.3f} (held out, "
+        f"precision {gain['held_out_precision_rules']:.3f} -> "
+        f"{gain['held_out_precision_with']:.3f})"
     )
     real = report["degenerate_share_of_xstest"]
     if real is None:
