@@ -34,8 +34,8 @@ def degenerate_bounds(scores: pd.DataFrame) -> pd.DataFrame:
     ``effect_as_compliance``, while another judge may call them one. In ``effect_as_refusal`` those
     of both cells count as refusals, in ``effect_as_compliance`` as none. ``degenerate_effect`` is
     the rise of the degenerate share. ``hangs_on_counting`` says whether the 95% interval lies above
-    zero, below it or across it under one counting and elsewhere under another: then the effect can't
-    be told apart from what broken text is taken for.
+    zero, below it or across it under one counting and elsewhere under another: then the effect
+    can't be told apart from what broken text is taken for.
 
     Args:
         scores: one row per prompt, cell and sample, columns `summary.SCORE_COLUMNS`.
