@@ -24,6 +24,7 @@ from steering_reliability.report import labels
 from steering_reliability.report.decided import decision_lines
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
+from steering_reliability.report.significance import significance_rows
 from steering_reliability.results.atomic import write_text
 from steering_reliability.results.degenerate_bounds import degenerate_bounds
 
@@ -141,6 +142,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         summary_rows=_in_order(summary),
         bound_rows=_bound_rows(data.scores),
         control_rows=_control_rows(data.controls, summary),
+        tests=significance_rows(data.folder),
         directions=_directions(data.manifest.get("directions") or []),
         browser=browser,
         shown=sum(len(examples) for examples in browser.values()),

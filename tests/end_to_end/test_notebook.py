@@ -14,12 +14,13 @@ import nbformat
 import pytest
 
 from steering_reliability.config import find_levels
+from steering_reliability.results.store import CompletionStore
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 900
 
 
-def execute(folder: Path, artifacts: Path) -> nbformat.NotebookNode:
+def execute(folder: Path, artifacts: Path, kept: Path) -> nbformat.NotebookNode:
     """The notebook as it is after the smoke level, with its outputs."""
     source = ROOT / "notebooks" / "ladder_colab.ipynb"
     # The kernel works in its notebook's folder.
@@ -28,6 +29,7 @@ def execute(folder: Path, artifacts: Path) -> nbformat.NotebookNode:
     environment = os.environ | {
         "STEERING_REPOSITORY": str(ROOT),
         "STEERING_ARTIFACTS": str(artifacts),
+        "STEERING_KEPT": str(kept),
         "STEERING_MODEL": "embedded",
         "STEERING_LEVELS": "smoke",
         # Whoever runs this may have start-up files of their own.
@@ -54,23 +56,42 @@ def outputs_of(notebook: nbformat.NotebookNode, cell_id: str) -> Iterator[tuple[
 
 
 @pytest.fixture(scope="module")
-def artifacts(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that has the smoke level's completions, and no results yet."""
-    copy = tmp_path_factory.mktemp("notebook") / "artifacts"
+def kept(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a lost runtime kept: the smoke level's completions, and no results yet."""
+    copy = tmp_path_factory.mktemp("notebook") / "kept"
     return shutil.copytree(artifacts, copy, ignore=shutil.ignore_patterns("runs", "tables"))
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> nbformat.NotebookNode:
-    return execute(tmp_path_factory.mktemp("notebook"), artifacts)
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifacts folder of a new runtime, not there yet."""
+    return tmp_path_factory.mktemp("runtime") / "artifacts"
 
 
-def test_smoke_is_run_and_packed(notebook: nbformat.NotebookNode, artifacts: Path) -> None:
+@pytest.fixture(scope="module")
+def notebook(
+    tmp_path_factory: pytest.TempPathFactory, own: Path, kept: Path
+) -> nbformat.NotebookNode:
+    return execute(tmp_path_factory.mktemp("notebook"), own, kept)
+
+
+@pytest.mark.parametrize("folder", ["own", "kept"])
+def test_smoke_is_run_and_packed_and_kept(
+    notebook: nbformat.NotebookNode, folder: str, request: pytest.FixtureRequest
+) -> None:
+    artifacts: Path = request.getfixturevalue(folder)
     run = artifacts / "runs" / "smoke_test"
     assert (run / "report.html").is_file()
     assert (run / "manifest.json").is_file()
     with zipfile.ZipFile(artifacts / "smoke_test.zip") as packed:
         assert {"smoke_test/report.html", "smoke_test/summary.csv"} <= set(packed.namelist())
+
+
+def test_the_kept_store_is_whole(notebook: nbformat.NotebookNode, kept: Path) -> None:
+    assert [path.name for path in kept.glob("store*")] == ["store.sqlite"]
+    with CompletionStore(kept / "store.sqlite") as store:
+        assert store.stats().completions == 120
+        assert store.verify() == []
 
 
 def test_smoke_is_shown(notebook: nbformat.NotebookNode) -> None:

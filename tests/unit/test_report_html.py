@@ -18,7 +18,9 @@ from report_runs import make_run, make_verdict
 
 from steering_reliability.report import html
 from steering_reliability.report.plots import write_plots
+from steering_reliability.results.atomic import write_csv
 from steering_reliability.results.run import RunData
+from steering_reliability.results.tables import significance_table
 
 EVIL = "</div><script>alert(1)</script><img src=x onerror=alert(2)>\"' onload='{{ 7*7 }}"
 VOID = {"meta", "img", "br", "input", "link", "hr"}
@@ -167,6 +169,30 @@ def test_broken_text_is_counted_every_way(tmp_path: Path) -> None:
     assert ["hangs on the counting" in row for row in rows] == [False, True]
     run.scores["is_degenerate"] = False
     assert 'id="bounds"' not in html.report_html(run, [])
+
+
+def test_every_difference_of_the_significance_table_is_listed(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", layers=(8, 12), alphas=(0, 2, 4), controls=True, n=40)
+    assert 'id="significance"' not in html.report_html(run, [])
+    table = significance_table(run.scores)
+    file = run.folder / "tables" / "significance.csv"
+    write_csv(file, table)
+    page = " ".join(html.report_html(run, []).split())
+    section = page[page.index('id="significance"') : page.index('id="directions"')]
+    rows = re.findall(r"<tr> <td.*?</tr>", section)
+    assert len(rows) == len(table)
+    standing = (table["p_holm"] <= 0.05).tolist()
+    assert any(standing)
+    assert not all(standing)
+    assert ["<strong>" in row for row in rows] == standing
+    assert f"Of {len(table)} differences of refusal, {sum(standing)} stand out" in section
+    held = table[table["against"] != "baseline"].iloc[0]
+    assert f"{held['control']}, to {held['goal']}</td>" in section
+    # Collapsed, and never a reason for a page to fail.
+    assert section.index("<details>") < section.index("<table>")
+    for damaged in (b"", b"\xff\xfe", b"split,layer\nharm_test,12\n"):
+        file.write_bytes(damaged)
+        assert 'id="significance"' not in html.report_html(run, [])
 
 
 def test_what_models_and_users_wrote_stays_text(tmp_path: Path) -> None:
