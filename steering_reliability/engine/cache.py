@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -22,6 +22,7 @@ class Prefix:
 
     @property
     def length(self) -> int:
+        """Tokens."""
         return self.keys[0].shape[1] if self.keys else 0
 
     @property
@@ -138,15 +139,25 @@ class SlotCache(Cache):
         return [layer for layer in self.layers if layer.is_initialized]
 
 
-class PrefixStore:
+class Sized(Protocol):
+    """What takes up memory."""
+
+    @property
+    def n_bytes(self) -> int: ...
+
+
+Computed = TypeVar("Computed", bound=Sized)
+
+
+class PrefixStore(Generic[Computed]):
     """Computed prefixes, the least recently used dropped beyond a budget in bytes."""
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget = budget_bytes
         self._held = 0
-        self._prefixes: OrderedDict[Hashable, Prefix] = OrderedDict()
+        self._prefixes: OrderedDict[Hashable, Computed] = OrderedDict()
 
-    def get(self, key: Hashable, compute: Callable[[], Prefix]) -> Prefix:
+    def get(self, key: Hashable, compute: Callable[[], Computed]) -> Computed:
         """The prefix of that key, computed now if it isn't held."""
         if key in self._prefixes:
             self._prefixes.move_to_end(key)

@@ -62,6 +62,11 @@ class LensEngine:
         """Requests not finished yet."""
         return len(self._queue)
 
+    @property
+    def slots(self) -> int:
+        """As the settings say; this backend runs one row at a time, and they mean nothing to it."""
+        return self._settings.slots
+
     @torch.inference_mode()
     def pump(self) -> list[Completion]:
         """Generate the next request from beginning to end."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,14 +13,33 @@ from steering_reliability.engine.attention import round_up_keys
 from steering_reliability.engine.cache import Prefix, PrefixStore, SlotCache
 from steering_reliability.engine.forward import forward
 from steering_reliability.engine.requests import Positions, Request
-from steering_reliability.interventions import RowSteering
+from steering_reliability.interventions import RowSteering, Steering
 from steering_reliability.models.loaded import LoadedModel
 
-_PREFIX_BUDGET_BYTES = 1 << 30
+PREFIX_BUDGET_BYTES = 1 << 30
 _EMPTY = Prefix((), ())
 # Matrix products hand the rows beyond a multiple of four (AVX2; eight with AVX-512) to other
 # kernels, and how many those are depends on the number of threads; so prompts fill such steps.
 _PREFILL_STEP = 8
+
+
+@dataclass(frozen=True)
+class _Unsteered:
+    """A prompt up to the block that cells steer: what blocks below keep, and what this one gives.
+
+    Attributes:
+        prefix: keys and values of all blocks; those up to the block are any cell's.
+        output: the block's own return value before it is steered, its residual stream
+            ``[1, tokens, d_model]``.
+    """
+
+    prefix: Prefix
+    output: Any
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory taken up; the residual stream is small beside the keys and values."""
+        return self.prefix.n_bytes
 
 
 class Prefiller:
@@ -37,7 +59,8 @@ class Prefiller:
     ) -> None:
         self._model = model
         self._positions = positions
-        self._prefixes = PrefixStore(_PREFIX_BUDGET_BYTES)
+        self._prefixes: PrefixStore[Prefix] = PrefixStore(PREFIX_BUDGET_BYTES)
+        self._unsteered: PrefixStore[_Unsteered] = PrefixStore(PREFIX_BUDGET_BYTES)
         self._shared = tuple(model.format.shared_prefix)
         room = round_up_keys(longest_prompt + _PREFILL_STEP)
         self._scratch = SlotCache(model.n_layers, 1, room, model.device)
@@ -46,8 +69,7 @@ class Prefiller:
         """What all prompts begin with, and what is the request's own, up to its last token."""
         body = request.tokens[:-1]
         if self._positions == "all" and request.steering is not None:
-            # No other cell shares a steered prompt.
-            return _EMPTY, self._compute(body, _EMPTY, request)
+            return _EMPTY, self._steered(body, request.steering)
         n_shared = len(self._shared)
         if body[:n_shared] != self._shared or not n_shared:
             return _EMPTY, self._prefixes.get(body, lambda: self._compute(body, _EMPTY))
@@ -57,15 +79,45 @@ class Prefiller:
             return shared, _EMPTY
         return shared, self._prefixes.get(body, lambda: self._compute(rest, shared))
 
+    def _steered(self, tokens: Sequence[int], steering: Steering) -> Prefix:
+        """A prompt that is steered itself; what lies below the steered block is shared."""
+        if not tokens:
+            return _EMPTY
+        layer = steering.layer
+        below = self._unsteered.get((tokens, layer), lambda: self._below(tokens, layer))
+        rows = self._no_steering()
+        rows.set_row(0, steering)
+        with _resumed(self._model, layer, below.output):
+            above = self._compute(tokens, _EMPTY, rows)
+        # Block `layer` reads what no steering has reached, so its keys are still shared.
+        shared = slice(layer + 1)
+        return Prefix(
+            below.prefix.keys[shared] + above.keys[layer + 1 :],
+            below.prefix.values[shared] + above.values[layer + 1 :],
+        )
+
+    def _below(self, tokens: Sequence[int], layer: int) -> _Unsteered:
+        outputs: list[Any] = []
+
+        def keep(_module: Any, _inputs: Any, output: Any) -> None:
+            outputs.append(output)
+
+        handle = self._model.blocks[layer].register_forward_hook(keep)
+        try:
+            prefix = self._compute(tokens, _EMPTY)
+        finally:
+            handle.remove()
+        return _Unsteered(prefix, outputs[0])
+
+    def _no_steering(self) -> RowSteering:
+        return RowSteering(1, self._model.d_model, self._model.device, self._model.dtype)
+
     def _compute(
-        self, tokens: Sequence[int], before: Prefix, request: Request | None = None
+        self, tokens: Sequence[int], before: Prefix, steering: RowSteering | None = None
     ) -> Prefix:
         """Compute a prompt by itself, so that its bits depend on it alone."""
         if not tokens:
             return _EMPTY
-        steering = RowSteering(1, self._model.d_model, self._model.device, self._model.dtype)
-        if request is not None:
-            steering.set_row(0, request.steering)
         self._scratch.write(0, 0, before)
         start, stop = before.length, before.length + len(tokens)
         # What fills the last step comes after the prompt, so the prompt can't see it.
@@ -78,9 +130,22 @@ class Prefiller:
             self._scratch,
             ids,
             positions.clamp(max=stop - 1)[None],
-            steering,
+            steering or self._no_steering(),
             needs_logits=False,
         )
         prefix = self._scratch.read(0, start, stop)
         self._scratch.empty_row(0, stop + filling)
         return prefix
+
+
+@contextmanager
+def _resumed(model: LoadedModel, layer: int, output: Any) -> Iterator[None]:
+    """Let blocks up to ``layer`` compute nothing, and that one give an output known before."""
+    resting = model.blocks[: layer + 1]
+    for block in resting:
+        block.forward = lambda *_, **__: output
+    try:
+        yield
+    finally:
+        for block in resting:
+            del block.forward

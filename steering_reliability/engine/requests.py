@@ -100,6 +100,10 @@ class Engine(Protocol):
     def pending(self) -> int:
         """Requests not finished yet."""
 
+    @property
+    def slots(self) -> int:
+        """Rows of a batch now; fewer than the settings say once memory ran out."""
+
 
 def plan_requests(
     model: LoadedModel,

@@ -20,9 +20,11 @@ from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.forward import forward
 from steering_reliability.engine.limits import check_context, smaller_batches
 from steering_reliability.engine.measures import RowMeasures
+from steering_reliability.engine.memory import check_memory
 from steering_reliability.engine.prefill import Prefiller
 from steering_reliability.engine.requests import GenerationSettings, Request
 from steering_reliability.engine.sampling import choose_tokens, request_noise
+from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import RowSteering
 from steering_reliability.models.loaded import LoadedModel
 
@@ -36,31 +38,42 @@ class SlotEngine:
         longest_prompt: tokens of the longest prompt that will be submitted.
 
     Raises:
-        SteeringError: the context can't fit, or the model's attention isn't supported.
+        SteeringError: the context or the slots can't fit, or the model's attention isn't
+            supported.
+
+    Attributes:
+        slots: rows of the batch; half as many after each time that CUDA ran out of memory.
     """
 
     def __init__(
         self, model: LoadedModel, settings: GenerationSettings, longest_prompt: int
     ) -> None:
-        check_context(model, longest_prompt + settings.max_new_tokens)
+        context = longest_prompt + settings.max_new_tokens
+        check_context(model, context)
+        check_memory(model, settings, context)
         self._model = model
         self._settings = settings
+        self._longest_prompt = longest_prompt
         self._queue: deque[Request] = deque()
-        n_rows = settings.slots
-        self._prefiller = Prefiller(model, settings.positions, longest_prompt)
-        self._rows: list[Request | None] = [None] * n_rows
-        device, n_new = model.device, settings.max_new_tokens
-        self._cache = SlotCache(model.n_layers, n_rows, longest_prompt + n_new, device)
-        self._steering = RowSteering(n_rows, model.d_model, device, model.dtype)
-        self._next_token = torch.zeros(n_rows, dtype=torch.long, device=device)
-        self._n_generated = torch.zeros(n_rows, dtype=torch.long, device=device)
-        self._generated = torch.zeros(n_rows, n_new, dtype=torch.long, device=device)
-        self._noise = torch.zeros(n_rows, n_new, dtype=torch.float64, device=device)
-        self._measures = RowMeasures(model, n_rows)
-        self._end_ids = torch.tensor(sorted(model.end_token_ids), device=device)
-        self._batch_sizes: list[int] | None = None
+        self._end_ids = torch.tensor(sorted(model.end_token_ids), device=model.device)
         self.steps = 0
         self.idle_slot_steps = 0
+        self._allocate(settings.slots)
+
+    def _allocate(self, slots: int) -> None:
+        model, n_new = self._model, self._settings.max_new_tokens
+        device = model.device
+        self.slots = slots
+        self._rows: list[Request | None] = [None] * slots
+        self._prefiller = Prefiller(model, self._settings.positions, self._longest_prompt)
+        self._cache = SlotCache(model.n_layers, slots, self._longest_prompt + n_new, device)
+        self._steering = RowSteering(slots, model.d_model, device, model.dtype)
+        self._next_token = torch.zeros(slots, dtype=torch.long, device=device)
+        self._n_generated = torch.zeros(slots, dtype=torch.long, device=device)
+        self._generated = torch.zeros(slots, n_new, dtype=torch.long, device=device)
+        self._noise = torch.zeros(slots, n_new, dtype=torch.float64, device=device)
+        self._measures = RowMeasures(model, slots)
+        self._batch_sizes: list[int] | None = None
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Queue requests; slots take them in this order."""
@@ -73,7 +86,32 @@ class SlotEngine:
 
     @torch.inference_mode()
     def pump(self) -> list[Completion]:
-        """Advance every row by one token, and return the completions that this finished."""
+        """Advance every row by one token, and return the completions that this finished.
+
+        Where CUDA runs out of memory, half the slots go on, and what was in them begins anew.
+
+        Raises:
+            SteeringError: one slot is too many.
+        """
+        try:
+            return self._step()
+        except torch.OutOfMemoryError:
+            self._halve()
+            return []
+
+    def _halve(self) -> None:
+        if self.slots == 1:
+            raise SteeringError(
+                f"model: {self._model.device} is out of memory with one slot; shorten prompts or "
+                "generation.max_new_tokens, or use a smaller dtype"
+            )
+        held = [request for request in self._rows if request is not None]
+        self._queue.extendleft(reversed(held))
+        del self._cache, self._prefiller, self._measures
+        torch.cuda.empty_cache()
+        self._allocate(self.slots // 2)
+
+    def _step(self) -> list[Completion]:
         self._admit()
         active = [row for row, request in enumerate(self._rows) if request is not None]
         if not active:
@@ -158,7 +196,7 @@ class SlotEngine:
 
     def _shrink(self, active: list[int]) -> int:
         """Rows to step: all, or at the tail fewer, where that gives the same bits."""
-        n_rows = len(self._rows)
+        n_rows = self.slots
         if self._queue or len(active) > n_rows // 2:
             return n_rows
         if self._batch_sizes is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -158,6 +159,15 @@ def _manifest(
 ) -> dict[str, Any]:
     generated = sum(record.run.get("run_id") == facts.run_id for record in stored.values())
     warnings = [*plan.notes, *facts.warnings]
+    by_slots = Counter(
+        int(record.run.get("slots", index.model["slots"])) for record in stored.values()
+    )
+    warnings += [
+        f"{n} completions were made with {slots} slots instead of {index.model['slots']}, after "
+        "the device ran out of memory; set generation.slots to what fits"
+        for slots, n in by_slots.items()
+        if slots != index.model["slots"]
+    ]
     missing = [cell.id for cell in plan.splits_of if cell not in set(cells)]
     if missing:
         warnings.append(f"cells that are not complete and are left out: {', '.join(missing)}")
@@ -178,6 +188,7 @@ def _manifest(
         "prompts": {split: len(prompts) for split, prompts in plan.prompts.items()},
         "planned": plan.n_completions,
         "planned_beside_grid": plan.n_beside_grid,
+        "completions_by_slots": {str(slots): n for slots, n in sorted(by_slots.items())},
         "generated": generated,
         "reused": len(stored) - generated,
         "completions": len(scores),

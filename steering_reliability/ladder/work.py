@@ -312,7 +312,11 @@ class LevelWork:
         return self._engine
 
     def _keep(self, completions: Sequence[Completion]) -> None:
-        stored = [StoredCompletion.of(completion, self._run) for completion in completions]
+        run = self._run
+        slots = self._engine.slots if self._engine is not None else self.settings.slots
+        if slots != self.settings.slots:
+            run = {**run, "slots": str(slots)}
+        stored = [StoredCompletion.of(completion, run) for completion in completions]
         self._unsaved += stored
         self._done.update((record.key, record) for record in stored)
         self._in_flight.difference_update(record.key for record in stored)
