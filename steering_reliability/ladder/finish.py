@@ -77,9 +77,8 @@ def finish_level(
             f"level {plan.level}: no cell is complete yet, so there is nothing to report; "
             "run the level again, it goes on from the completions in the store"
         )
-    completions = _completions(index, cells, stored)
     scorer = scorer or Scorer(plan, ScoreCache(paths.scores))
-    scores = scorer.frame(completions)
+    scores = scorer.frame_of_cells(cells, lambda some: _completions(index, some, stored))
     scorer.save()
     verdicts = judge_level(plan, scores)
     judged = {(verdict.claim, verdict.target) for verdict in verdicts}
