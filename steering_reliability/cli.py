@@ -45,6 +45,28 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", type=Path, help="such as artifacts/runs/smoke_test")
     report.set_defaults(run=_report)
 
+    rescore = commands.add_parser(
+        "rescore",
+        help="judge a run's completions again, without the model, into a folder beside it",
+        epilog="decisions that later levels read are left alone",
+    )
+    rescore.add_argument("folder", type=Path, help="such as artifacts/runs/smoke_test")
+    rescore.add_argument(
+        "--refusal", metavar="JUDGE", help="rules, module:function or hf:MODEL; the level's own"
+    )
+    rescore.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="RUN-JUDGE by default; RUN itself replaces it"
+    )
+    rescore.set_defaults(run=_rescore)
+
+    compare = commands.add_parser("compare", help="how far two judges agree on a run's completions")
+    compare.add_argument("folder", type=Path, help="such as artifacts/runs/smoke_test")
+    compare.add_argument("first", metavar="JUDGE_A", help="rules, module:function or hf:MODEL")
+    compare.add_argument("second", metavar="JUDGE_B")
+    compare.add_argument("--errors", action="store_true", help="list what they disagree on")
+    compare.add_argument("--csv", type=Path, metavar="FILE", help="write the table too")
+    compare.set_defaults(run=_compare)
+
     store = commands.add_parser("store", help="look after the stored completions")
     store.add_argument("action", choices=("stats", "verify", "prune"))
     store.add_argument("--artifacts", type=Path, default=Path("artifacts"), metavar="FOLDER")
@@ -82,6 +104,47 @@ def _report(chosen: argparse.Namespace) -> int:
     plots = write_plots(data, data.folder / "plots")
     write_examples(data)
     print(write_report(data, plots))
+    return 0
+
+
+def _rescore(chosen: argparse.Namespace) -> int:
+    from steering_reliability.ladder.rescore import rescore_run
+
+    found = rescore_run(chosen.folder, chosen.refusal, chosen.output, Path.cwd())
+    for change in found.changes:
+        before, after = change.before, change.after
+        print(
+            f"{after.claim} [{after.target}]: {before.outcome} -> {after.outcome} "
+            f"({before.estimate:+.2f} -> {after.estimate:+.2f})"
+        )
+    judge = found.data.manifest["scoring"]["refusal"]
+    print(
+        f"{len(found.changes)} of {found.n_judged} verdicts changed, "
+        f"judged by {judge['name']}, version {judge['version']}"
+    )
+    print(found.data.folder / "report.html")
+    return 0
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    from steering_reliability.ladder import compare
+    from steering_reliability.results.atomic import write_csv
+    from steering_reliability.scoring.judges import load_judge
+
+    judges = [load_judge(spec, Path.cwd(), "compare") for spec in (chosen.first, chosen.second)]
+    compare.check_distinct(*judges)
+    judged = compare.judged_by_both(chosen.folder, *judges)
+    table = compare.agreement_table(judged)
+    for letter, judge in zip("AB", judges, strict=True):
+        print(f"{letter}: {judge.name}, version {judge.version}")
+    print("\n".join(compare.agreement_lines(table)))
+    found = compare.disagreements(judged)
+    print(f"{len(found)} texts on which they disagree")
+    if chosen.errors:
+        names = [judge.name for judge in judges]
+        print("\n".join(compare.disagreement_lines(found, names)))
+    if chosen.csv is not None:
+        write_csv(chosen.csv, table)
     return 0
 
 

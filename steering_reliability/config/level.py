@@ -34,6 +34,7 @@ from steering_reliability.config.sections import (
     LayersFrom,
     NonEmpty,
     PromptSettings,
+    ScoringSettings,
     read_layers,
     refuse_repeats,
 )
@@ -53,6 +54,7 @@ class LevelConfig(Settings):
             decision they are taken from.
         interventions: ``add``, ``ablate``.
         alphas: strengths, 0 among them.
+        scoring: who judges completions.
         controls: directions that should not work, and where they are run.
         decision: what the level decides for later ones, if anything.
         confirm: operating points of an earlier level to be confirmed, if any.
@@ -69,6 +71,7 @@ class LevelConfig(Settings):
     prompts: PromptSettings
     direction: DirectionSettings = DirectionSettings()
     generation: GenerationSettings = GenerationSettings()
+    scoring: ScoringSettings = ScoringSettings()
     controls: ControlSettings = ControlSettings()
     decision: DecisionSettings | None = None
     confirm: ConfirmSettings | None = None

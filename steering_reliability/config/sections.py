@@ -9,6 +9,7 @@ from pydantic import Field, PlainValidator, TypeAdapter, field_validator, model_
 
 from steering_reliability.cells import Intervention
 from steering_reliability.config.reading import Settings, wrong
+from steering_reliability.judge_names import EXPECTED, RULES, is_judge
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
@@ -174,6 +175,24 @@ class GenerationSettings(Settings):
                 key="samples",
             )
         return self
+
+
+class ScoringSettings(Settings):
+    """Who judges completions.
+
+    Attributes:
+        refusal: ``rules``, ``module:function`` or ``hf:MODEL[#LABEL]``; modules are looked for
+            in the folder of the level's YAML file too, folders are relative to it.
+    """
+
+    refusal: NonEmpty = RULES
+
+    @field_validator("refusal")
+    @classmethod
+    def _is_a_judge(cls, refusal: str) -> str:
+        if not is_judge(refusal):
+            raise wrong(refusal, EXPECTED)
+        return refusal
 
 
 class ControlSettings(Settings):

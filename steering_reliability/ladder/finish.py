@@ -17,6 +17,7 @@ from steering_reliability.expectations import Verdict
 from steering_reliability.ladder.decide import decide, note_confirmations, publish
 from steering_reliability.ladder.index import LevelIndex, read_index
 from steering_reliability.ladder.judge import Scorer, judge_level
+from steering_reliability.ladder.judged import scoring_record
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import write_bytes, write_csv
@@ -84,6 +85,7 @@ def finish_level(
     judged = {(verdict.claim, verdict.target) for verdict in verdicts}
     verdicts += [v for v in facts.verdicts if (v.claim, v.target) not in judged]
     manifest = _manifest(plan, index, stored, facts, scores, cells)
+    manifest["scoring"] = scoring_record(scorer.texts.judge)
     target = target or paths
     data = RunData(target.run(plan), scores, summarize(scores), verdicts, manifest)
     if len(cells) == len(plan.splits_of):
@@ -100,10 +102,6 @@ def finish_level(
 
 def _write(data: RunData, plan: LevelPlan, paths: ArtifactPaths, target: ArtifactPaths) -> None:
     """Write all of a run's files, and read the run back as its readers will."""
-    from steering_reliability.report.examples import write_examples
-    from steering_reliability.report.html import write_report
-    from steering_reliability.report.plots import write_plots
-
     write_run(data)
     for direction in data.manifest["directions"]:
         source = paths.direction(direction["hash"])
@@ -111,13 +109,26 @@ def _write(data: RunData, plan: LevelPlan, paths: ArtifactPaths, target: Artifac
             data.folder / "directions" / f"layer{direction['layer']}.safetensors",
             source.read_bytes(),
         )
+    write_derived(data, plan)
+    write_csv(target.tables / "summary.csv", data.summary)
+    read_run(data.folder)
+
+
+def write_derived(data: RunData, plan: LevelPlan) -> None:
+    """Write tables, plots, examples and report of a run.
+
+    Raises:
+        SteeringError: the folder cannot be written.
+    """
+    from steering_reliability.report.examples import write_examples
+    from steering_reliability.report.html import write_report
+    from steering_reliability.report.plots import write_plots
+
     for name, table in _tables(data.scores, plan):
         write_csv(data.folder / "tables" / f"{name}.csv", table)
     plots = write_plots(data, data.folder / "plots")
     write_examples(data)
     write_report(data, plots)
-    write_csv(target.tables / "summary.csv", data.summary)
-    read_run(data.folder)
 
 
 def _tables(scores: pd.DataFrame, plan: LevelPlan) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -181,6 +192,16 @@ def _manifest(
         "profile": plan.profile.model_dump(mode="json"),
         "layers": list(plan.layers),
         "provisional": plan.provisional,
+        "confirmations": [
+            {
+                "layer": point.cell.layer,
+                "intervention": point.cell.intervention,
+                "alpha": point.cell.alpha,
+                "goal": point.goal,
+                "choice": dict(point.choice),
+            }
+            for point in plan.confirmations
+        ],
         "alphas": list(plan.alphas),
         "alpha_unit": plan.alpha_unit,
         "seeds": {"generation": plan.config.generation.seed},

@@ -20,6 +20,7 @@ from steering_reliability.claims import (
 from steering_reliability.completions import Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import ScoreTable, Verdict, evaluate
+from steering_reliability.ladder.judged import JUDGE_SCORE, Text, TextScores, level_judge
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import well_formed
 from steering_reliability.results.score_cache import ScoreCache
@@ -49,7 +50,10 @@ class Scorer:
 
     Args:
         plan: the level.
-        cache: scores of earlier runs.
+        cache: the rules' scores of earlier runs.
+
+    Raises:
+        SteeringError: the level's judge cannot be one.
     """
 
     def __init__(self, plan: LevelPlan, cache: ScoreCache | None = None) -> None:
@@ -57,13 +61,24 @@ class Scorer:
             (split, prompt.id): prompt for split, group in plan.prompts.items() for prompt in group
         }
         self._seen = plan.seen
-        self._cache = ScoreCache() if cache is None else cache
+        self.texts = TextScores(level_judge(plan.config), cache)
         self._cells: dict[Cell, pd.DataFrame] = {}
 
     def frame(self, completions: Iterable[tuple[str, Completion]]) -> pd.DataFrame:
         """The scores frame of (split, completion) pairs, one row each, in their order."""
-        rows = [self._row(split, completion) for split, completion in completions]
-        return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+        completions = list(completions)
+        texts = [
+            Text(self._prompts[split, one.prompt_id].text, one.text, one.finish_reason)
+            for split, one in completions
+        ]
+        rows = [
+            self._row(split, completion) | scored
+            for (split, completion), scored in zip(
+                completions, self.texts.columns(texts), strict=True
+            )
+        ]
+        extra = () if self.texts.by_rules else (JUDGE_SCORE,)
+        return pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *extra])
 
     def frame_of_cells(
         self,
@@ -88,12 +103,11 @@ class Scorer:
         Raises:
             SteeringError: they cannot be written.
         """
-        self._cache.save()
+        self.texts.save()
 
     def _row(self, split: str, completion: Completion) -> dict[str, Any]:
         prompt = self._prompts[split, completion.prompt_id]
         cell = completion.cell
-        scored = self._cache.score(prompt.text, completion.text, completion.finish_reason)
         return {
             "prompt_id": prompt.id,
             "split": split,
@@ -109,11 +123,6 @@ class Scorer:
             "sample": completion.sample,
             "text": well_formed(completion.text),
             "finish_reason": completion.finish_reason,
-            "refusal_score": scored.refusal_score,
-            "is_refusal": scored.is_refusal,
-            "helpfulness_score": scored.helpfulness_score,
-            "is_helpful": scored.is_helpful,
-            "is_degenerate": scored.is_degenerate,
             "char_length": len(completion.text),
             **completion.measurements,
         }

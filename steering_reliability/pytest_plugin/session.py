@@ -113,6 +113,7 @@ class SteeringSession:
         Raises:
             SteeringError: a level, its prompts, the model or the artifacts folder is unusable.
         """
+        from steering_reliability.ladder.judged import level_judge
         from steering_reliability.models.sources import resolve_source
 
         plans = self.selected_plans()
@@ -123,6 +124,7 @@ class SteeringSession:
 
             resolve_device(self.overrides.device)
         for plan in plans:
+            level_judge(plan.config)
             resolve_source(plan.profile.source, self.announce)
         self._check_store()
 

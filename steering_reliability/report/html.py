@@ -186,9 +186,14 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
         ("Date", manifest.get("date") or manifest.get("started") or manifest.get("created")),
         ("Prompts", prompts),
         ("Completions", completions),
+        ("Refusal judged by", _judge((manifest.get("scoring") or {}).get("refusal"))),
         ("Git commit", commit),
     ]
     return [(label, str(value)) for label, value in facts if value]
+
+
+def _judge(record: Mapping[str, Any] | None) -> str:
+    return f"{record['name']}, version {record['version']}" if record else ""
 
 
 def _picture(path: Path) -> Picture:

@@ -9,6 +9,7 @@ Only ``scipy.special`` is imported: ``scipy.stats`` and ``statsmodels`` cost a s
 import, which every collection would pay. The tests hold the results against both.
 """
 
+from steering_reliability.statistics.agreement import cohen_kappa
 from steering_reliability.statistics.estimates import Estimate, critical_value
 from steering_reliability.statistics.p_values import (
     gap_permutation,
@@ -47,6 +48,7 @@ __all__ = [
     "Estimate",
     "bootstrap_bounds",
     "bootstrap_weights",
+    "cohen_kappa",
     "critical_value",
     "difference_of_estimates",
     "gap_permutation",
