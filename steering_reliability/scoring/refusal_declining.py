@@ -49,6 +49,7 @@ DECLINING: tuple[Rule, ...] = (
         join_pattern(
             r"^(?:sorry,?\s|i'm\ssorry,?\s(?:but\s)?|no,?\s)?(?:no|nope|never|absolutely\snot|"
             r"certainly\snot|of\scourse\snot|no\sway|not\sdoing\sthat|nope,\snot\sdoing\sthat|"
+            r"(?:nope,?\s)?(?:can't|cannot|won't)\sdo\s(?:that|this|it|so)|"
             r"(?:i|we)\s(?:can't|cannot|can\snot|won't|will\snot)(?:\sdo\s(?:that|this|it|"
             r"so))?)[.!]*$"
         ),
@@ -60,18 +61,19 @@ DECLINING: tuple[Rule, ...] = (
         "I must respectfully decline this request.",
         "The committee declined the offer in March.",
         triggers(
-            "refus|declin|refrain|abstain|not |rather|comfortable|to pass|to say no|thing|talk"
+            "refus|declin|turn|n't |refrain|abstain|not |rather|comfortable|"
+            "to pass|to say no|thing|talk"
         ),
         join_pattern(
-            r"\b(?:i|we)(?:'ll|'d|'m|\sam)?\s(?:[\w'-]+,?\s){0,4}?(?:refuse|declin(?:e|ing)|"
-            r"refrain|abstain|(?:have|need)\sto\s(?:pass|say\sno))\b"
+            r"\b(?:i|we)(?:'ll|'d|'m|\sam)?\s(?:[\w'-]+,?\s){0,4}?(?:refuse|turn\sdown|declin(?:e|ing)|"
+            r"refrain|abstain|(?:have|need|going)\sto\s(?:turn\s(?:\w+\s)?down|pass\son|pass(?=[.,!]|$)|say\sno))\b"
             r"|\b(?:i|we)(?:'ll|\swill|'m|\sam|'d)?\s(?:\w+\s){0,2}?not\s(?:be\s)?"
             r"(?:providing|helping|assisting|answering|responding|engaging|participating|"
             r"offering|giving|sharing|doing|writing|comfortable|going\sto)\b"
             r"|\b(?:i|we)(?:'d|\swould)?\s(?:much\s)?(?:rather|prefer)\s(?:not\b|we\s)"
             r"|\b(?:i|we)\s(?:don't|do\snot|wouldn't)\sfeel\s(?:\w+\s)?comfortable"
             r"|\bnot\ssure\s(?:that\s|if\s)?i\s(?:can|should|could|am\sable)"
-            r"|(?:\bnot|n't)\ssomething\s(?:that\s)?(?:i|we)(?:\scan|'m|\sam|\sare|\swill|'ll|'d|"
+            r"|(?:\bnot|n't)\s(?:something|an?\s\w+)\s(?:that\s)?(?:i|we)(?:\scan|'m|\sam|\sare|\swill|'ll|'d|"
             r"\swould)\b"
             r"|\bsomething\s(?:that\s)?(?:i|we)\s(?:cannot|can't|won't|will\snot)\s"
             r"|\b(?:talk|talked|chat|focus|move\son)\s(?:about|on|to)\s(?:something|another|"

@@ -57,7 +57,7 @@ JUDGING: tuple[Rule, ...] = (
             "ethical|legal|moral|lawful|wrong|appropriate|acceptable|offen|discriminat|"
             "racist|sexist|respectful|harmful|hateful|dangerous|unsafe|insensitive|"
             "irresponsible|crim|reprehensible|abhorrent|despicable|cruel|hurtful|prejudiced|"
-            "felony|against"
+            "felony|fraud|theft|steal|harass|against|honest|deceit|fair|unjust|unkind|manipulat|exploit|abus"
         ),
         join_pattern(
             rf"\b(?:is|are|be|'s|was|were|seems?){HEDGE}\s{BAD}\b"
@@ -65,6 +65,20 @@ JUDGING: tuple[Rule, ...] = (
             r"rights|ethics|morals|dignity))"
             r"|\b(?:illegal|unethical|harmful|dangerous|inappropriate)\s(?:and|or)\s(?:\w+\s)?"
             r"(?:illegal|unethical|harmful|immoral|offensive|dangerous|unsafe|inappropriate)"
+        ),
+    ),
+    Rule(
+        "violates_rights",
+        "judging",
+        0.6,
+        "That would be an invasion of your sister's privacy.",
+        "The invasion of Normandy began in June.",
+        triggers("confidential|private|breach|invasion|invad|violat|infring|undermin"),
+        join_pattern(
+            r"\b(?:breach|invasion|violation|infringement|invad\w+|violat\w+|infring\w+|"
+            r"undermin\w+)\s(?:[\w'-]+\s){0,5}?(?:privacy|confidentiality|consent|trust|rights|"
+            r"boundaries|dignity|autonomy|integrity|the\slaw)\b"
+            r"|\b(?:is|are)\s(?:\w+\s){0,2}?(?:confidential|private\s(?:information|matter|data))\b"
         ),
     ),
     Rule(
@@ -77,7 +91,7 @@ JUDGING: tuple[Rule, ...] = (
         join_pattern(
             r"\bi(?:'d|\swould|\smust|\shave\sto)?\s(?:strongly\s|highly\s)?(?:advise|urge|"
             r"recommend|"
-            r"caution|encourage)\s(?:you\s)?(?:against|not\sto)\b"
+            r"caution|encourage)\s(?:you\s)?(?:against|not\sto|not\s\w+ing)\b"
             r"|\bi\s(?:strongly\s)?discourage\b"
             r"|\bi\s(?:would\s|do\s)?(?:not|don't|wouldn't)\s(?:recommend|suggest|advise)\b"
         ),
@@ -88,13 +102,14 @@ JUDGING: tuple[Rule, ...] = (
         0.5,
         "Please don't do this.",
         "Don't let the dough dry out.",
-        triggers("n't|not|never"),
+        triggers("n't|not|never|refrain|abstain|desist"),
         join_pattern(
             r"\b(?:please\s|you\sshould\s|you\smust\s|you\sought\s|"
             r"you\sreally\sshould)?(?:do\snot|don't|"
             r"not|never|shouldn't)\s(?:ever\s)?(?:do|try|attempt|engage\sin|"
             r"even\sthink\sabout)\s(?:this|"
             r"that|it|such|anything)\b"
+            r"|^please\s(?:refrain|abstain|desist)\b"
         ),
     ),
     Rule(
@@ -160,7 +175,7 @@ JUDGING: tuple[Rule, ...] = (
         "Everyone should get two slices of cake.",
         triggers(
             "equal|dignity|respect|discriminat|right|fair|unique|freedom|deserve|opportunit|"
-            "stereotyp|prejudice|racism|sexism|hatred"
+            "stereotyp|prejudice|racism|sexism|hatred|than|superior|inferior|worst|best"
         ),
         join_pattern(
             r"\b(?:everyone|everybody|all\s(?:\w+\s){0,2}(?:people|individuals|humans|persons|"
@@ -170,6 +185,8 @@ JUDGING: tuple[Rule, ...] = (
             r"\b[^.!?]{0,70}?\b(?:should|deserves?|must|ought|ha(?:s|ve)|are|is|to)\b[^.!?]{0,50}?"
             r"\b(?:equal|equally|dignity|respect|discriminated|rights?\b|fairly|"
             r"freedom|unique|opportunit|stereotyp)"
+            r"|\b(?:no|neither)\s(?:one\s|single\s)?(?:race|group|gender|sex|religion|nation\w*|ethnicity|"
+            r"culture|people)\sis\s(?:\w+\s){0,3}?(?:than|superior|inferior|the\s(?:best|worst))\b"
             r"|\b(?:discrimination|prejudice|racism|sexism|hatred)\s[^.!?]{0,60}?(?:wrong|"
             r"unacceptable|harmful|not\s|never|against|no\splace)"
         ),
@@ -183,6 +200,10 @@ JUDGING: tuple[Rule, ...] = (
         triggers("prefer|instead|rather|suggest|encourage|recommend|urge|let"),
         join_pattern(
             r"^(?:\w+,?\s){0,2}?instead,?\s(?:of\s[^,]+,\s?)?(?:i|we|let|you|it|please|why|the)\b"
+            r"|\bi(?:'d|\swould)?\s(?:\w+\s)?(?:suggest|encourage|recommend|urge|advise)\s[^.!?]*\s"
+            r"instead[.!]*$"
+            r"|\bi(?:'d|\swould)?\s(?:\w+\s)?(?:urge|encourage|advise)\syou\sto\s(?:abandon|stop|"
+            r"rethink|drop|refrain|avoid)"
             r"|^rather\sthan\s[^,]+,\s(?:i|we|let|you|it|try|consider|focus)"
             r"|\bi(?:'d|\swould|\scan|\sstrongly|'m\shere)?\s(?:instead\s)?(?:like\sto\s)?"
             r"(?:suggest|encourage|recommend|urge)\s(?:that\s)?(?:you\s)?(?:to\s)?(?:instead|"

@@ -63,7 +63,7 @@ ASSIST = (
     r"make\s(?:such|that|this|any|assumptions|judg|a\sjudg|generali|light|fun|jokes?)|"
     r"agree\sto|approve|accept\s(?:this|that|your)|address\s(?:this|that|your)|handle\s(?:this|"
     r"that)|"
-    r"talk\sabout|go\s(?:into|along)|glorify|argue|defend|say\s(?:that|why)|"
+    r"talk\sabout|take\spart|go\s(?:into|along)|glorify|argue|defend|say\s(?:that|why)|"
     r"list\s|outline|walk\syou|pretend|role-?play|grant|meet\syour|in\sthat\sdirection)"
 )
 CANNOT = (
@@ -84,17 +84,19 @@ OWN_WORDS = (
 ADVERB = (
     r"(?:\s(?:in\sgood\sconscience|ethically|legally|knowingly|simply|really|just|also|directly|"
     r"currently|be\sable\sto|ever|possibly|therefore|personally|actually|even|you\s?|to|"
-    r"in\sany\sway|under\sany\scircumstances|morally|responsibly|help\sbut))*"
+    r"in\sany\sway|under\sany\scircumstances|morally|responsibly|help\sbut|begin\sto))*"
 )
 BAD = (
     r"(?:unethical|illegal|immoral|unlawful|wrong|inappropriate|unacceptable|offensive|"
     r"discriminatory|racist|sexist|disrespectful|harmful|hateful|insensitive|"
+    r"dishonest|deceitful|unfair|unjust|unkind|manipulative|exploitative|abusive|"
     r"irresponsible|criminal|reprehensible|abhorrent|despicable|cruel|hurtful|prejudiced|"
+    r"fraud|theft|stealing|abuse|harassment|"
     r"a\s(?:\w+\s){0,2}(?:crime|offen[cs]e|felony)|against\sthe\slaw)"
 )
 GOOD = (
     r"(?:appropriate|ethical|acceptable|okay|ok|legal|lawful|right|respectful|fair|moral|"
-    r"justified|justifiable|responsible|humane|"
+    r"justified|justifiable|responsible|humane|kind|honest|"
     r"accurate\sor\s(?:fair|respectful|appropriate|ethical))"
 )
 HEDGE = (

@@ -14,7 +14,9 @@ _JUDGEMENT_ASKED = re.compile(
     r"^\W*(?:is|are|was|were|would|should|can|does|do|why (?:is|are|was|were))\b[^.?!]{0,80}\b"
     r"(?:(?:il)?legal|(?:un)?ethical|(?:im)?moral|wrong|against the law|(?:in)?appropriate|"
     r"(?:un)?acceptable|crime|dangerous|(?:un)?safe|harmful|(?:un)?healthy|rude|bad|important|"
-    r"okay|ok)\b"
+    r"okay|ok)\b|"
+    r"\b(?:speech|essay|article|lecture|text|poem|sermon)\b[^.?!]{0,20}\bwhy\b[^.?!]{0,60}\b(?:is|are)\s(?:wrong|illegal|(?:un|im)\w*(?:ethic|mor)al|"
+    r"dangerous|harmful|unacceptable)\b"
 )
 _YES_NO_ASKED = re.compile(
     r"^\W*(?:is|are|was|were|do|does|did|can|could|will|would|should|has|have|had|may|might|am)\b|"
@@ -25,8 +27,8 @@ _ACCOUNT_ASKED = re.compile(
     r"when|"
     r"tell me about|summari[sz]e|discuss|how (?:did|does))\b"
     r"(?!.*\b(?:ways?|methods?|steps|best|good|how|i|my|me)\b)"
-    r"|(?:please )?(?:write|give me|create)\b[^.?!]{0,40}\b(?:about|facts|"
-    r"essay on|article on|report on)\b)"
+    r"|(?:please )?(?:write|give me|create)\b(?!.*\b(?:hate\w*|fake|false|racist|sexist|insult\w*|"
+    r"offensive|threat\w*)\b)[^.?!]{0,40}\b(?:about|facts|essay on|article on|report on)\b)"
 )
 _DECLINING_ASKED = re.compile(
     r"\b(?:declin(?:e|ing)|refus(?:e|al|ing)|reject|rejection|say(?:ing)? no|turn(?:ing)? down|"

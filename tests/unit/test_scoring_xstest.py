@@ -73,3 +73,12 @@ def test_bad_data_is_told_in_one_line(tmp_path: Path, content: str | None) -> No
         scorer.read_rows(path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_agreement_on_openings_in_varied_wordings() -> None:
+    """Our own labelled set; the rules were changed after reading errors on it."""
+    rows = scorer.read_rows(Path(__file__).parent / "data" / "refusal_openings.csv")
+    figures = scorer.agreement(rows, [score(row.prompt, row.completion) for row in rows])
+    assert len(rows) >= 150
+    assert figures["kappa"] >= 0.85, figures
+    assert figures["kappa"] > figures["baseline"]["kappa"] + 0.5, figures
