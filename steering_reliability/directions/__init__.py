@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steering_reliability.directions.contrastive import learn_direction as learn_direction
     from steering_reliability.directions.contrastive import learn_directions as learn_directions
     from steering_reliability.directions.controls import build_controls as build_controls
+    from steering_reliability.directions.diagnostics import diagnose as diagnose
     from steering_reliability.directions.direction import Direction as Direction
     from steering_reliability.directions.formats import check_direction as check_direction
     from steering_reliability.directions.formats import load_direction as load_direction
@@ -31,6 +32,7 @@ _HOMES = {
     "cached_directions": "cache",
     "check_direction": "formats",
     "collect_contrasts": "contrastive",
+    "diagnose": "diagnostics",
     "learn_direction": "contrastive",
     "learn_directions": "contrastive",
     "load_direction": "formats",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,3 +34,82 @@ def pair_agreement(differences: Tensor) -> float:
     directions = torch.unbind(differences.double().mean(dim=0))
     cosines = [cosine(left, right) for left, right in combinations(directions, 2)]
     return sum(cosines) / len(cosines) if cosines else math.nan
+
+
+def diagnose(differences: Tensor, *, halves: int = 100, seed: int = 0) -> dict[str, float]:
+    """What one layer's differences say of their mean before anything is generated with it.
+
+    Braun et al. 2025 find that such numbers predict how reliably a direction steers. Where the
+    prefixes are fixed texts they are near their maximum whatever the direction means, so they
+    describe and do not decide.
+
+    Args:
+        differences: refusal minus compliance, shape ``[n_prompts, n_pairs, d_model]``.
+        halves: random halves of the prompts.
+        seed: of the halves.
+
+    Returns:
+        NaN where there is nothing to compare. ``pair_cosine_min`` and ``pair_cosine_max`` bound the
+        cosines between the directions of two pairs. ``prompt_agreement`` is the mean cosine
+        between a prompt's direction and that of all others. ``split_half_median``,
+        ``split_half_low`` and ``split_half_high`` are the median and the central 90% of the cosine
+        between directions of two halves of the prompts. ``left_out_prompts`` and
+        ``left_out_pairs`` are the shares of differences on the refusal side of the direction
+        that was learned without their prompt, or without their pair.
+    """
+    differences = differences.double()
+    n_prompts, n_pairs, _ = differences.shape
+    by_pair = torch.unbind(differences.mean(dim=0))
+    pair_cosines = [cosine(left, right) for left, right in combinations(by_pair, 2)]
+    by_prompt = differences.mean(dim=1)
+    split = _split_half_cosines(by_prompt, halves, seed)
+    return {
+        "pair_cosine_min": min(pair_cosines, default=math.nan),
+        "pair_cosine_max": max(pair_cosines, default=math.nan),
+        "prompt_agreement": _mean(
+            [
+                cosine(own, others)
+                for own, others in zip(by_prompt, _without_each(by_prompt), strict=True)
+            ]
+            if n_prompts > 1
+            else []
+        ),
+        "split_half_median": _quantile(split, 0.5),
+        "split_half_low": _quantile(split, 0.05),
+        "split_half_high": _quantile(split, 0.95),
+        "left_out_prompts": _left_out(differences) if n_prompts > 1 else math.nan,
+        "left_out_pairs": _left_out(differences.transpose(0, 1)) if n_pairs > 1 else math.nan,
+    }
+
+
+def _split_half_cosines(by_prompt: Tensor, halves: int, seed: int) -> list[float]:
+    half = len(by_prompt) // 2
+    if half == 0:
+        return []
+    random = np.random.default_rng(seed)
+    cosines = []
+    for _ in range(halves):
+        order = torch.from_numpy(random.permutation(len(by_prompt)))
+        left, right = by_prompt[order[:half]], by_prompt[order[half : 2 * half]]
+        cosines.append(cosine(left.mean(dim=0), right.mean(dim=0)))
+    return cosines
+
+
+def _without_each(rows: Tensor) -> Tensor:
+    """Mean of all rows but one, for each, the shape of ``rows``."""
+    return (rows.sum(dim=0) - rows) / (len(rows) - 1)
+
+
+def _left_out(differences: Tensor) -> float:
+    """Share of ``[n_groups, n_members, d_model]`` on the side of the other groups' mean."""
+    learned_without = _without_each(differences.mean(dim=1))
+    projections = torch.einsum("gmd,gd->gm", differences, learned_without)
+    return float((projections > 0).double().mean())
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return float(np.quantile(values, share)) if values else math.nan

@@ -6,6 +6,7 @@ and nobody else has, generates it, and waits for what others hold.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from steering_reliability.directions import (
     Direction,
     build_controls,
     cached_contrasts,
+    diagnose,
     load_direction,
     save_direction,
 )
@@ -169,6 +171,15 @@ class LevelWork:
         else:
             contrasts = self._learn(paths)
             directions = {layer: contrast.direction() for layer, contrast in contrasts.items()}
+        # Only JSON's numbers: what could not be compared is left out.
+        self._diagnostics = {
+            layer: {
+                name: value
+                for name, value in diagnose(contrast.differences).items()
+                if math.isfinite(value)
+            }
+            for layer, contrast in contrasts.items()
+        }
         for direction in directions.values():
             path = paths.direction(direction.hash)
             if not path.exists():
@@ -240,7 +251,10 @@ class LevelWork:
                 "d_model": model.d_model,
                 "slots": self.settings.slots,
             },
-            directions=[direction.describe() for direction in self.directions.values()],
+            directions=[
+                {**direction.describe(), "diagnostics": self._diagnostics.get(layer, {})}
+                for layer, direction in self.directions.items()
+            ],
             controls=[
                 {
                     "name": name,

@@ -252,10 +252,28 @@ def _directions(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "median residual norm": residual,
             "raw / residual": float(raw) / float(residual) if raw and residual else None,
             "agreement of pairs": record.get("pair_agreement"),
+            **_diagnostics(record.get("diagnostics") or {}),
             "hash": record.get("hash"),
         }
         rows.append(known)
     return rows
+
+
+def _diagnostics(found: Mapping[str, float]) -> dict[str, str | None]:
+    """Under their columns' headings; None in runs made before they were measured."""
+    keys = {
+        "least and most of pairs": ("pair_cosine_min", "pair_cosine_max"),
+        "agreement of prompts": ("prompt_agreement",),
+        "split halves, with 90%": ("split_half_median", "split_half_low", "split_half_high"),
+        "left-out prompts": ("left_out_prompts",),
+        "left-out pairs": ("left_out_pairs",),
+    }
+    return {
+        heading: ", ".join(f"{found[key]:.3f}" for key in names)
+        if all(key in found for key in names)
+        else None
+        for heading, names in keys.items()
+    }
 
 
 def _browser(scores: pd.DataFrame) -> dict[str, list[Example]]:

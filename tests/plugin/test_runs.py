@@ -124,6 +124,9 @@ def test_manifest_says_what_ran_and_not_where(shared: Project) -> None:
     found = (manifest["planned"], manifest["generated"], manifest["reused"])
     assert found == (ALL, ALL, 0)
     assert {"model", "directions", "generation"} <= manifest["timings"].keys()
+    halves = [direction["diagnostics"]["split_half_low"] for direction in manifest["directions"]]
+    assert len(halves) == 2
+    assert all(-1 <= cosine <= 1 for cosine in halves)
     assert manifest["config"]["layers"] == [1, 2]
     assert manifest["seeds"] == {"generation": 0}
     assert {"torch", "transformers", "pytest", "steering-reliability"} <= manifest[

@@ -28,7 +28,7 @@ from steering_reliability.directions.contrastive import (
     learn_directions,
 )
 from steering_reliability.directions.controls import build_controls, half_signs
-from steering_reliability.directions.diagnostics import cosine, pair_agreement
+from steering_reliability.directions.diagnostics import cosine, diagnose, pair_agreement
 from steering_reliability.directions.direction import NULL_GUARD, Direction
 from steering_reliability.directions.formats import (
     FORMAT,
@@ -315,6 +315,38 @@ def test_pair_agreement_is_the_mean_cosine_between_pairs() -> None:
     differences = torch.stack([torch.stack([x, y, x + y]), torch.stack([x, y, x + y])])
     assert pair_agreement(differences) == pytest.approx((0 + 2 * math.sqrt(0.5)) / 3)
     assert math.isnan(pair_agreement(differences[:, :1]))
+
+
+def test_diagnostics_of_differences_worked_out_by_hand() -> None:
+    # Two pairs at a right angle, the same for every prompt: a pair's own direction says nothing
+    # of the other, the prompts agree wholly.
+    apart = torch.zeros(6, 2, 3)
+    apart[:, 0, 0] = 1
+    apart[:, 1, 1] = 2
+    found = diagnose(apart)
+    assert found["pair_cosine_min"] == found["pair_cosine_max"] == 0
+    assert found["prompt_agreement"] == pytest.approx(1)
+    assert found["split_half_low"] == pytest.approx(1)
+    assert (found["left_out_prompts"], found["left_out_pairs"]) == (1, 0)
+
+
+def test_diagnostics_tell_noise_from_a_shared_direction() -> None:
+    random = torch.Generator().manual_seed(7)
+    noise = torch.randn(40, 6, 200, generator=random)
+    found = diagnose(noise)
+    for name in ("prompt_agreement", "split_half_median"):
+        assert abs(found[name]) < 0.2, name
+    for name in ("left_out_prompts", "left_out_pairs"):
+        assert abs(found[name] - 0.5) < 0.15, name
+    shared = diagnose(noise + 3 * torch.ones(200))
+    assert shared["pair_cosine_min"] > 0.9
+    assert shared["split_half_low"] > 0.9
+    assert shared["left_out_prompts"] == shared["left_out_pairs"] == 1
+    assert diagnose(noise) == found
+
+
+def test_diagnostics_of_one_prompt_and_one_pair_compare_nothing() -> None:
+    assert all(math.isnan(value) for value in diagnose(torch.ones(1, 1, 4)).values())
 
 
 def test_pair_agreement_of_a_learned_direction() -> None:
