@@ -1,0 +1,375 @@
+"""How fast is steered generation over a grid, beside how others do it?
+
+``python -m benchmarks.engine --json FILE``: the prompts and cells of the ``layer_test`` level, on
+the embedded model, greedy, 48 new tokens. Peers generate a part of every cell's prompts; before
+any time is told, their tokens are compared with the engine's. A completion may differ only where
+the top two logits are within 1e-3, and at most 1% may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import steering_reliability as sr
+from benchmarks.peers import PeerRun, lens_batch, run_peer, transformers_batch
+from steering_reliability.cells import expand_grid
+from steering_reliability.completions import Completion
+from steering_reliability.directions import learn_directions
+from steering_reliability.engine.memory import memory_need
+from steering_reliability.engine.requests import GenerationSettings, Request, plan_requests
+from steering_reliability.engine.scheduler import SlotEngine
+from steering_reliability.interventions import Directions
+from steering_reliability.ladder.judge import Scorer, judge_level
+from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
+from steering_reliability.models.loaded import LoadedModel
+
+LEVEL = Path(__file__).resolve().parents[1] / "experiments" / "configs" / "layer_test.yaml"
+SLOT_COUNTS = (16, 32, 64, 128, 256)
+GRID_SIZES = (1, 7, 25)
+NEAR_TIE = 1e-3
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What the engine generated.
+
+    Attributes:
+        done: completions by request key.
+        seconds: from the first request to the last completion, prompts included.
+        idle: share of slot-steps without a request while requests were waiting.
+        idle_tail: the same share over the whole run, where the tail leaves slots empty.
+    """
+
+    done: dict[str, Completion]
+    seconds: float
+    idle: float
+    idle_tail: float
+
+
+class Workload:
+    """The grid of ``layer_test`` on a model: prompts, directions, one request per completion."""
+
+    def __init__(self, dtype: str = "float32", directions: Directions | None = None) -> None:
+        self.plan: LevelPlan = plan_level(LEVEL, Overrides(dtype=dtype))
+        self.model = sr.load_model("embedded", dtype=dtype)
+        layers = list(self.plan.layers)
+        self.directions: Directions = directions or {
+            ("learned", layer): direction
+            for layer, direction in learn_directions(self.model, self.plan.learning, layers).items()
+        }
+        self.prompts = [
+            (split, prompt)
+            for split in self.plan.config.grid_splits
+            for prompt in self.plan.prompts[split]
+        ]
+
+    def settings(self, slots: int | None = None) -> GenerationSettings:
+        """The level's, with another slot count."""
+        chosen = self.plan.profile.slots.on(str(self.model.device)) if slots is None else slots
+        return GenerationSettings(
+            max_new_tokens=self.plan.config.generation.max_new_tokens, slots=chosen
+        )
+
+    def requests(
+        self, cells: Sequence[sr.Cell], settings: GenerationSettings, n_prompts: int | None = None
+    ) -> list[Request]:
+        """Distinct requests, over prompts that are spread evenly over the splits."""
+        step = 1 if n_prompts is None else max(1, len(self.prompts) // n_prompts)
+        chosen = [prompt for _, prompt in self.prompts[::step]][:n_prompts]
+        every = plan_requests(
+            self.model,
+            chosen,
+            cells,
+            self.directions,
+            settings,
+            alpha_unit=self.plan.alpha_unit,
+        )
+        return list({request.key: request for request in every}.values())
+
+
+def run_engine(
+    model: LoadedModel, settings: GenerationSettings, requests: Sequence[Request]
+) -> EngineRun:
+    """Generate all requests with an engine of their own."""
+    engine = SlotEngine(model, settings, max(len(r.tokens) for r in requests))
+    started = time.perf_counter()
+    engine.submit(requests)
+    done: dict[str, Completion] = {}
+    idle = 0.0
+    while engine.pending:
+        if engine.pending >= settings.slots and engine.steps:
+            idle = engine.idle_slot_steps / (engine.steps * settings.slots)
+        done.update((completion.key, completion) for completion in engine.pump())
+    seconds = time.perf_counter() - started
+    return EngineRun(done, seconds, idle, engine.idle_slot_steps / (engine.steps * settings.slots))
+
+
+def compare_tokens(
+    work: Workload, requests: Sequence[Request], done: dict[str, Completion], peer: PeerRun
+) -> dict[str, Any]:
+    """How many of a peer's completions have the engine's tokens; the rest must be near ties.
+
+    Raises:
+        AssertionError: more than 1% differ, or one differs where no two tokens are near.
+    """
+    by_key = {request.key: request for request in requests}
+    differing = [key for key, tokens in peer.tokens.items() if done[key].token_ids != tokens]
+    margins = [
+        _margin(work.model, by_key[key], done[key].token_ids, peer.tokens[key]) for key in differing
+    ]
+    assert all(margin < NEAR_TIE for margin in margins), (differing, margins)
+    assert len(differing) <= 0.01 * len(peer.tokens), f"{len(differing)} of {len(peer.tokens)}"
+    return {"compared": len(peer.tokens), "differing": len(differing), "margins": margins}
+
+
+@torch.inference_mode()
+def _margin(
+    model: LoadedModel, request: Request, mine: Sequence[int], theirs: Sequence[int]
+) -> float:
+    """How far the top two logits are apart where two completions part."""
+    pairs = zip(mine, theirs, strict=False)
+    same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(mine), len(theirs)))
+    start = len(request.tokens) - 1
+    ids = torch.tensor([[*request.tokens, *mine[:same]]])
+
+    def hook(_module: Any, _inputs: Any, output: Any) -> Any:
+        steering = request.steering
+        assert steering is not None
+        steered = output.clone()
+        if steering.intervention == "add":
+            steered[:, start:] += steering.coefficient * steering.vector
+        else:
+            along = output[:, start:] @ steering.vector
+            steered[:, start:] -= steering.coefficient * along[..., None] * steering.vector
+        return steered
+
+    handles = []
+    if request.steering is not None:
+        handles = [model.blocks[request.steering.layer].register_forward_hook(hook)]
+    logits = model.hf_model(input_ids=ids, use_cache=False).logits[0, -1]
+    for handle in handles:
+        handle.remove()
+    top = logits.topk(2).values
+    return float(top[0] - top[1])
+
+
+def measure_peers(
+    work: Workload, done: dict[str, Completion], n_prompts: int, rate: float
+) -> list[dict[str, Any]]:
+    """Every peer's completions per second, its tokens compared first."""
+    cells, settings = work.plan.cells, work.settings()
+    peers: list[tuple[str, int, Callable[[LoadedModel, int], Any]]] = [
+        *[("transformers generate + hook", batch, transformers_batch) for batch in (16, 32, 64)],
+        ("transformer-lens generate + hooks", 32, lens_batch),
+        ("transformers, as commonly written", 4, transformers_batch),
+    ]
+    rows = []
+    for name, batch, make in peers:
+        asked = min(len(work.prompts), 8 if batch == 4 else max(n_prompts, batch))
+        requests = work.requests(cells, settings, asked)
+        by_cell: dict[sr.Cell, list[Request]] = {}
+        for request in requests:
+            by_cell.setdefault(request.cell, []).append(request)
+        peer = run_peer(
+            work.model, make(work.model, settings.max_new_tokens), [*by_cell.values()], batch
+        )
+        tokens = compare_tokens(work, requests, done, peer)
+        rows.append(
+            {"peer": name, "batch": batch, "rate": peer.rate, "ratio": rate / peer.rate, **tokens}
+        )
+        print(
+            f"  {name}, batch {batch}: {peer.rate:.2f}/s, engine x{rate / peer.rate:.2f}; "
+            f"{tokens['differing']} of {tokens['compared']} differ, at near ties",
+            flush=True,
+        )
+    return rows
+
+
+def matmul_limit(model: LoadedModel, rows: int, repeats: int = 7) -> tuple[float, float]:
+    """FLOP/s of the model's own matrix products and nothing else, and their FLOP per row.
+
+    Each weight is multiplied once by ``rows`` rows, in the model's order, so that weights come
+    from memory as they do when decoding. The output matrix is taken in blocks, as the engine does.
+    """
+    head = model.hf_model.get_output_embeddings()
+    weights = [
+        module.weight
+        for module in model.hf_model.modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    ]
+    weights += list(head.weight.split(2048))
+    inputs = {
+        width: torch.randn(rows, width, dtype=model.dtype)
+        for width in {weight.shape[1] for weight in weights}
+    }
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            started = time.perf_counter()
+            for weight in weights:
+                torch.mm(inputs[weight.shape[1]], weight.t())
+            seconds.append(time.perf_counter() - started)
+    per_row = 2 * sum(weight.numel() for weight in weights)
+    return per_row * rows / statistics.median(seconds[1:]), per_row
+
+
+def measure_slots(slots: int, n_steps: int = 30) -> dict[str, Any]:
+    """Decoding with so many slots, all filled: a process of its own, for its peak memory."""
+    work = Workload(directions=_fixed_directions())
+    settings = work.settings(slots)
+    requests = work.requests(work.plan.cells, settings)
+    engine = SlotEngine(work.model, settings, max(len(r.tokens) for r in requests))
+    engine.submit(requests)
+    for _ in range(3):
+        engine.pump()
+    seconds = []
+    while len(seconds) < n_steps and engine.pending > slots:
+        started = time.perf_counter()
+        # A step that admits prompts also prefills; the median is one that only decodes.
+        engine.pump()
+        seconds.append(time.perf_counter() - started)
+    limit, per_row = matmul_limit(work.model, slots)
+    step = statistics.median(seconds)
+    reached = per_row * slots / step
+    context = max(len(r.tokens) for r in requests) + settings.max_new_tokens
+    return {
+        "slots": slots,
+        "tokens_per_second": slots / step,
+        "decode_gflops": reached / 1e9,
+        "matmul_gflops": limit / 1e9,
+        "share_of_limit": reached / limit,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB,
+        "slots_gib": memory_need(work.model, context).of(slots) / _GIB,
+    }
+
+
+def _fixed_directions() -> Directions:
+    """Random directions: how fast a step is does not depend on where they point."""
+    plan = plan_level(LEVEL, Overrides())
+    generator = torch.Generator().manual_seed(0)
+    vectors = {layer: torch.randn(plan.facts.d_model, generator=generator) for layer in plan.layers}
+    return {
+        ("learned", layer): sr.Direction(vector / vector.norm(), layer, 1.0, 10.0)
+        for layer, vector in vectors.items()
+    }
+
+
+def measure_grid(work: Workload, n_prompts: int) -> list[dict[str, Any]]:
+    """Seconds per completion as the grid grows; each size on the same prompts."""
+    kinds = ("add", "ablate")
+    every = expand_grid(work.plan.layers, kinds, (0, 1, 2, 4, 8))
+    baseline, steered = every[0], [cell for cell in every if not cell.is_baseline]
+    rows = []
+    for size in GRID_SIZES:
+        settings = work.settings()
+        requests = work.requests([baseline, *steered[: size - 1]], settings, n_prompts)
+        seconds = run_engine(work.model, settings, requests).seconds
+        rows.append(
+            {
+                "cells": size,
+                "completions": len(requests),
+                "milliseconds_each": 1000 * seconds / len(requests),
+            }
+        )
+        print(f"  {size} cells: {rows[-1]['milliseconds_each']:.0f} ms a completion", flush=True)
+    return rows
+
+
+def measure_bfloat16(work: Workload, done: dict[str, Completion]) -> dict[str, Any]:
+    """The same grid in bfloat16: its rate, and what it changes."""
+    other = Workload("bfloat16", work.directions)
+    settings = other.settings()
+    requests = other.requests(other.plan.cells, settings)
+    run = run_engine(other.model, settings, requests)
+    wide = _frame(work, {(c.prompt_id, c.cell): c for c in done.values()})
+    narrow = _frame(other, {(c.prompt_id, c.cell): c for c in run.done.values()})
+    outcomes = [
+        {(v.claim, v.target): v.outcome for v in judge_level(work.plan, frame)}
+        for frame in (wide, narrow)
+    ]
+    same_text = wide["text"] == narrow["text"]
+    return {
+        "rate": len(requests) / run.seconds,
+        "native": _native_bfloat16(),
+        "completions": len(requests),
+        "completions_changed": float((~same_text).mean()),
+        "refusals_changed": float((wide["is_refusal"] != narrow["is_refusal"]).mean()),
+        "verdicts": len(outcomes[0]),
+        "verdicts_changed": sum(outcomes[0][key] != outcomes[1][key] for key in outcomes[0]),
+    }
+
+
+def _frame(work: Workload, by_place: dict[tuple[str, sr.Cell], Completion]) -> pd.DataFrame:
+    rows = [
+        (split, replace(by_place[prompt.id, cell if not cell.is_baseline else first], cell=cell))
+        for first in [work.plan.cells[0]]
+        for cell in work.plan.cells
+        for split, prompt in work.prompts
+    ]
+    return Scorer(work.plan).frame(rows)
+
+
+def _native_bfloat16() -> bool:
+    return Path("/proc/cpuinfo").exists() and "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the measurements there")
+    parser.add_argument("--peer-prompts", type=int, default=32, help="prompts per cell for peers")
+    parser.add_argument("--grid-prompts", type=int, default=40, help="prompts of the growing grid")
+    parser.add_argument("--one-slot-count", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one_slot_count:
+        print(json.dumps(measure_slots(options.one_slot_count)))
+        return
+    result: dict[str, Any] = {"threads": torch.get_num_threads(), "dtype": "float32"}
+    work = Workload()
+    settings = work.settings()
+    requests = work.requests(work.plan.cells, settings)
+    run_engine(work.model, settings, requests[: settings.slots])
+    run = run_engine(work.model, settings, requests)
+    rate = len(requests) / run.seconds
+    result |= {"completions": len(requests), "seconds": run.seconds, "rate": rate}
+    result |= {"idle_share": run.idle, "idle_share_with_tail": run.idle_tail}
+    print(
+        f"engine: {len(requests)} completions in {run.seconds:.0f} s, {rate:.2f}/s, "
+        f"{settings.slots} slots, {torch.get_num_threads()} threads; idle slot-steps "
+        f"{run.idle:.2%}, with the tail {run.idle_tail:.2%}",
+        flush=True,
+    )
+    print("peers, on the same prompts and cells:", flush=True)
+    result["peers"] = measure_peers(work, run.done, options.peer_prompts, rate)
+    print("cost as the grid grows:", flush=True)
+    result["grid"] = measure_grid(work, options.grid_prompts)
+    result["bfloat16"] = measure_bfloat16(work, run.done)
+    best = max(row["rate"] for row in result["peers"] if row["peer"].startswith("transformers g"))
+    result["bfloat16"]["ratio_to_transformers_float32"] = result["bfloat16"]["rate"] / best
+    print("bfloat16:", json.dumps(result["bfloat16"]), flush=True)
+    print("slots, each in a process of its own:", flush=True)
+    result["slots"] = []
+    for slots in SLOT_COUNTS:
+        command = [sys.executable, "-m", "benchmarks.engine", "--one-slot-count", str(slots)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        result["slots"].append(json.loads(output.splitlines()[-1]))
+        print(" ", json.dumps(result["slots"][-1]), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
