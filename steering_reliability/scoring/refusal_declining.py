@@ -137,4 +137,18 @@ DECLINING: tuple[Rule, ...] = (
             r"|\bi\s(?:condemn|oppose)\b"
         ),
     ),
+    Rule(
+        "unfit_for_it",
+        "declining",
+        0.7,
+        "I'm sorry, but as a gardener, I'm not equipped to deal with what you ask for.",
+        "The shed is not equipped to hold a mower.",
+        triggers("not |n't |lack"),
+        join_pattern(
+            r"\bi(?:'m|\sam)\s(?:\w+\s)?not\s(?:equipped|qualified|capable|in\sa\sposition|designed|"
+            r"built|made|programmed|trained|meant|able)\s(?:to|of|for)\b"
+            r"|\b(?:sorry|afraid|unfortunately)\b[^.]{0,60}\bi\s(?:(?:don't|do\snot)\shave|lack)\s"
+            r"the\s(?:ability|capability|capacity|authority|luxury|means)\b"
+        ),
+    ),
 )

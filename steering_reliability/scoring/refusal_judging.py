@@ -308,4 +308,17 @@ JUDGING: tuple[Rule, ...] = (
             r"|^(?:no,|as\san\s(?:ai|responsible|ethical|artificial))"
         ),
     ),
+    Rule(
+        "not_what_i_am_for",
+        "judging",
+        0.45,
+        "I'm sorry, but I'm not a burglar; I'm here to help, not to break into houses.",
+        "I'm sorry to hear that; I'm not a doctor, but rest usually helps.",
+        triggers("not "),
+        join_pattern(
+            r"\bi(?:'m|\sam)\shere\sto\s[^.]{1,60}?\bnot\sto\b|\bi(?:'m|\sam)\snot\shere\sto\b"
+            r"|(?:\bsorry|\bafraid|^(?:\w+,\s)?no)[,.]?\s(?:but\s)?(?:as\s[^,.]{1,40},\s)?"
+            r"i(?:'m|\sam)\snot\san?\b"
+        ),
+    ),
 )
