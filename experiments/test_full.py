@@ -50,6 +50,16 @@ def test_control_is_complete(steering, control_cell):
     assert len(steering.scores(control_cell)) == steering.plan.n_completions_of(control_cell)
 
 
+def test_prompt_baseline_is_complete(steering, prompted_cell):
+    """The model ran unsteered under the system prompt that steering is compared with."""
+    assert len(steering.scores(prompted_cell)) == steering.plan.n_completions_of(prompted_cell)
+
+
+def test_sanity_is_complete(steering, sanity_cell):
+    """The operating point and its baseline ran under other conditions."""
+    assert len(steering.scores(sanity_cell)) == steering.plan.n_completions_of(sanity_cell)
+
+
 def test_beats_controls(steering, confirmed_cell):
     """On the fresh prompts, the operating point outranks random directions."""
     steering.check("beats_controls", confirmed_cell)

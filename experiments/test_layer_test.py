@@ -45,6 +45,11 @@ def test_control_is_complete(steering, control_cell):
     assert len(steering.scores(control_cell)) == steering.plan.n_completions_of(control_cell)
 
 
+def test_prompt_baseline_is_complete(steering, prompted_cell):
+    """The model ran unsteered under the system prompt that steering is compared with."""
+    assert len(steering.scores(prompted_cell)) == steering.plan.n_completions_of(prompted_cell)
+
+
 def test_beats_controls(steering, steered_cell):
     """The direction moves refusal more than random and shuffled ones of the same norm."""
     steering.check("beats_controls", steered_cell)

@@ -33,7 +33,9 @@ from steering_reliability.config.sections import (
     GenerationSettings,
     LayersFrom,
     NonEmpty,
+    PromptBaseline,
     PromptSettings,
+    SanitySettings,
     ScoringSettings,
     read_layers,
     refuse_repeats,
@@ -58,6 +60,8 @@ class LevelConfig(Settings):
         controls: directions that should not work, and where they are run.
         decision: what the level decides for later ones, if anything.
         confirm: operating points of an earlier level to be confirmed, if any.
+        prompt_baseline: a system prompt that steering is compared with, if any.
+        sanity: how far a confirmed effect is checked under other conditions, if at all.
         claims: settings of the claims by name, in the order of the file.
         inconclusive: whether an inconclusive claim fails the run.
     """
@@ -75,6 +79,8 @@ class LevelConfig(Settings):
     controls: ControlSettings = ControlSettings()
     decision: DecisionSettings | None = None
     confirm: ConfirmSettings | None = None
+    prompt_baseline: PromptBaseline | None = None
+    sanity: SanitySettings | None = None
     claims: Annotated[dict[str, SerializeAsAny[BaseModel]], ModelsByKey(CLAIM_SETTINGS)] = Field(
         default_factory=dict
     )
@@ -154,6 +160,7 @@ class LevelConfig(Settings):
             self._check_split("confirm.split", self.confirm.split)
             if not self.grid_splits:
                 raise wrong(self.confirm.split, "another split for the grid", key="confirm.split")
+        self._check_conditions()
         for claim, settings in self.claims.items():
             for key, value in settings:
                 if key == "split" or key.endswith("_split"):
@@ -162,6 +169,17 @@ class LevelConfig(Settings):
                     for alpha in [value] if key == "alpha" else value:
                         self._check_alpha(f"claims.{claim}.{key}", alpha)
         return self
+
+    def _check_conditions(self) -> None:
+        for split in self.prompt_baseline.splits if self.prompt_baseline else ():
+            self._check_split("prompt_baseline.splits", split)
+            if split not in self.grid_splits:
+                expected = f"a split of the grid: {', '.join(self.grid_splits)}"
+                raise wrong(split, expected, key="prompt_baseline.splits")
+        if self.sanity is not None:
+            self._check_split("sanity.split", self.sanity.split)
+            if self.confirm is None:
+                raise wrong("no confirm", "an operating point to check, see confirm", key="sanity")
 
     def _check_ablation_is_controlled(self) -> None:
         if "ablate" not in self.interventions:

@@ -269,3 +269,37 @@ class ConfirmSettings(Settings):
     split: str = "harm_confirm"
     random: int = Field(default=19, ge=0)
     default: OperatingPoint
+
+
+class PromptBaseline(Settings):
+    """The unsteered model with another system prompt: what people would use in place of steering.
+
+    Attributes:
+        system_prompt: in place of the profile's.
+        splits: the splits that it is run on.
+    """
+
+    system_prompt: NonEmpty
+    splits: list[str] = Field(default=["harm_test", "benign"], min_length=1)
+
+
+class SanitySettings(Settings):
+    """How far the effect of the operating point that raises refusal hangs on what it should not.
+
+    Attributes:
+        split: the split that the checks are run on.
+        system_prompt: another one than the profile's, under which the effect is measured too.
+        temperature: of the sampled completions.
+        seeds: one check with sampling each.
+    """
+
+    split: str = "harm_test"
+    system_prompt: NonEmpty
+    temperature: float = Field(default=0.7, gt=0, allow_inf_nan=False)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1, 2, 3])
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_seed_once(cls, seeds: list[int]) -> list[int]:
+        refuse_repeats(seeds)
+        return seeds

@@ -9,7 +9,7 @@ lies along one direction: Arditi et al. 2024). This module knows nothing about s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -98,6 +98,17 @@ class Contrasts:
             pairs=self.pairs,
             pair_agreement=pair_agreement(self.differences),
             versions=self.versions,
+        )
+
+    def half(self, of: Literal["pairs", "prompts"]) -> Contrasts:
+        """Every second pair or prompt; the residual norm, and so alpha's unit, stays."""
+        if of == "pairs":
+            return replace(self, differences=self.differences[:, ::2], pairs=self.pairs[::2])
+        return replace(
+            self,
+            differences=self.differences[::2],
+            prompt_ids=self.prompt_ids[::2],
+            prompts_hash=f"{self.prompts_hash}-half",
         )
 
     def _null_message(self, raw_norm: float) -> str:

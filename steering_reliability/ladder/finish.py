@@ -10,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from steering_reliability.cells import Cell
+from steering_reliability.cells import DEFAULT_CONDITION, Cell
+from steering_reliability.claims import Coherence
 from steering_reliability.completions import Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import Verdict
+from steering_reliability.ladder.conditions import PROMPT_BASELINE
 from steering_reliability.ladder.decide import decide, note_confirmations, publish
 from steering_reliability.ladder.index import LevelIndex, read_index
 from steering_reliability.ladder.judge import Scorer, judge_level
@@ -21,6 +23,11 @@ from steering_reliability.ladder.judged import scoring_record
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import write_bytes, write_csv
+from steering_reliability.results.conditions import (
+    SANITY_COLUMNS,
+    compare_prompting,
+    sanity_table,
+)
 from steering_reliability.results.degenerate_bounds import degenerate_bounds
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
@@ -88,7 +95,9 @@ def finish_level(
     manifest["scoring"] = scoring_record(scorer.texts.judge)
     target = target or paths
     data = RunData(target.run(plan), scores, summarize(scores), verdicts, manifest)
-    if len(cells) == len(plan.splits_of):
+    _describe_conditions(data, plan)
+    needed = {cell for cell in plan.splits_of if cell.condition == DEFAULT_CONDITION}
+    if needed <= set(cells):
         origin = {key: manifest[key] for key in ("run", "run_id", "date")}
         data.decisions = decide(plan, scores, verdicts, index.model, origin)
     elif plan.config.decision or plan.confirmations:
@@ -98,6 +107,25 @@ def finish_level(
         publish(paths, data.decisions)
     _write(data, plan, paths, target)
     return data
+
+
+def _describe_conditions(data: RunData, plan: LevelPlan) -> None:
+    """Enter the prompt baseline and the sanity checks into the manifest."""
+    gate = plan.config.claims.get("coherence")
+    for prompted in plan.prompted_cells:
+        coherence = gate if isinstance(gate, Coherence) else Coherence()
+        found = compare_prompting(data.scores, prompted, coherence)
+        if found is not None:
+            data.manifest["prompt_baseline"] = found
+    if plan.checked_cell is not None and plan.config.sanity is not None:
+        meanings = {name: condition.meaning for name, condition in plan.conditions.items()}
+        table = sanity_table(
+            data.scores,
+            plan.checked_cell,
+            plan.config.sanity.split,
+            {name: text for name, text in meanings.items() if name != PROMPT_BASELINE},
+        )
+        data.manifest["sanity"] = table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def _write(data: RunData, plan: LevelPlan, paths: ArtifactPaths, target: ArtifactPaths) -> None:
@@ -126,6 +154,9 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
 
     for name, table in _tables(data.scores, plan):
         write_csv(data.folder / "tables" / f"{name}.csv", table)
+    if data.manifest.get("sanity"):
+        table = pd.DataFrame(data.manifest["sanity"], columns=list(SANITY_COLUMNS))
+        write_csv(data.folder / "tables" / "sanity.csv", table)
     plots = write_plots(data, data.folder / "plots")
     write_examples(data)
     write_report(data, plots)

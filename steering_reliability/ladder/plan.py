@@ -19,6 +19,12 @@ from steering_reliability.ladder.choices import (
     choose_confirmations,
     choose_layers,
 )
+from steering_reliability.ladder.conditions import (
+    PROMPT_BASELINE,
+    Condition,
+    conditions_of,
+    sanity_conditions,
+)
 from steering_reliability.models.sources import ModelFacts, read_facts
 from steering_reliability.prompts import Prompt, check_prompts
 
@@ -131,7 +137,43 @@ class LevelPlan:
         for cell in self._on_kept_split():
             assert self.config.confirm is not None
             splits[cell] = (*splits.get(cell, ()), self.config.confirm.split)
+        for cell in self.prompted_cells:
+            assert self.config.prompt_baseline is not None
+            splits[cell] = tuple(self.config.prompt_baseline.splits)
+        for cell in self.sanity_cells:
+            assert self.config.sanity is not None
+            had = splits.get(cell, ())
+            splits[cell] = tuple(dict.fromkeys([*had, self.config.sanity.split]))
         return splits
+
+    @cached_property
+    def conditions(self) -> dict[str, Condition]:
+        """Conditions other than the level's own, by the name that cells carry."""
+        return conditions_of(self.config)
+
+    @property
+    def prompted_cells(self) -> list[Cell]:
+        """The unsteered model under the system prompt that steering is compared with."""
+        if self.config.prompt_baseline is None:
+            return []
+        return [replace(self.cells[0].baseline, condition=PROMPT_BASELINE)]
+
+    @property
+    def checked_cell(self) -> Cell | None:
+        """The operating point whose effect is checked under other conditions."""
+        if self.config.sanity is None:
+            return None
+        adding = (cell for cell in self.confirmed_cells if cell.aim == "raise")
+        return next(adding, None)
+
+    @property
+    def sanity_cells(self) -> list[Cell]:
+        """The checked operating point and its baseline, then both under every other condition."""
+        if self.checked_cell is None:
+            return []
+        steered = [self.checked_cell]
+        steered += [replace(steered[0], condition=name) for name in sanity_conditions(self.config)]
+        return [one for cell in steered for one in (cell.baseline, cell)]
 
     def _grid_controls(self) -> list[Cell]:
         controls = self.config.controls
@@ -180,10 +222,19 @@ class LevelPlan:
     def parts(self) -> set[tuple[Cell | None, str]]:
         """All distinct (cell, split) of the level."""
         return {
-            (None if cell.is_baseline else cell, split)
+            (self._as_generated(cell), split)
             for cell, splits in self.splits_of.items()
             for split in splits
         }
+
+    def _as_generated(self, cell: Cell) -> Cell | None:
+        """The same for cells that are the same completions; None is the unsteered model."""
+        if not cell.is_baseline:
+            return cell
+        condition = self.conditions.get(cell.condition)
+        if condition is None or condition.is_of_direction:
+            return None
+        return Cell(0, "add", 0.0, condition=cell.condition)
 
     def _count(self, parts: set[tuple[Cell | None, str]]) -> int:
         prompts = sum(len(self.prompts[split]) for _, split in parts)
@@ -201,7 +252,7 @@ class LevelPlan:
 
     @property
     def n_beside_grid(self) -> int:
-        """Distinct completions of controls and confirmations."""
+        """Distinct completions of controls, confirmations and other conditions."""
         return self._count(self.parts - self.grid_parts)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from steering_reliability.directions import (
     load_direction,
     save_direction,
 )
+from steering_reliability.directions.diagnostics import cosine
 from steering_reliability.engine import make_engine
 from steering_reliability.engine.requests import (
     Engine,
@@ -111,11 +112,13 @@ class LevelWork:
         self._unsaved: list[StoredCompletion] = []
         self._last_flush = self._last_renewal = time.monotonic()
         self.settings = _settings(plan, model)
+        self._relearned: dict[tuple[str, int], Direction] = {}
         self.directions, self._controls = self._find_directions(paths)
+        self._settings_of: dict[str, GenerationSettings] = {}
         self._requests = self._plan_requests()
         self._by_key = {r.key: r for group in self._requests.values() for r in group}
         self._in_flight: set[str] = set()
-        self._engine: Engine | None = None
+        self._engines: dict[GenerationSettings, Engine] = {}
         self.index = self._write_index(paths.index(plan))
 
     def expect(self, cells: Iterable[Cell]) -> None:
@@ -134,9 +137,10 @@ class LevelWork:
             self.expect(cells)
         while missing := [key for key in wanted if key not in self._done]:
             self._take_on(missing, cells)
-            if self._engine is not None and self._engine.pending:
-                self._keep(self._engine.pump())
-            else:
+            at_work = [engine for engine in self._engines.values() if engine.pending]
+            for engine in at_work:
+                self._keep(engine.pump(), engine.slots)
+            if not at_work:
                 # Who waits for others must not let them wait for what it has finished.
                 self._flush()
                 time.sleep(_POLL_S)
@@ -195,6 +199,11 @@ class LevelWork:
                 direction, names[layer], contrasts.get(layer)
             ).items()
         }
+        for name, condition in self.plan.conditions.items():
+            if condition.half is not None:
+                for layer in {c.layer for c in self.plan.splits_of if c.condition == name}:
+                    relearned = contrasts[layer].half(condition.half).direction()
+                    self._relearned[name, layer] = relearned
         self.timings.add("directions", time.monotonic() - started)
         return directions, controls
 
@@ -220,23 +229,41 @@ class LevelWork:
             **{(LEARNED, layer): direction for layer, direction in self.directions.items()},
             **self._controls,
         }
-        together: dict[tuple[str, ...], list[Cell]] = {}
+        together: dict[tuple[tuple[str, ...], str], list[Cell]] = {}
         for cell, splits in self.plan.splits_of.items():
-            together.setdefault(splits, []).append(cell)
+            together.setdefault((splits, cell.condition), []).append(cell)
         by_cell: dict[Cell, list[Request]] = {cell: [] for cell in self.plan.splits_of}
-        for splits, cells in together.items():
+        for (splits, condition), cells in together.items():
+            model, settings = self._under(condition)
+            relearned = {
+                (LEARNED, layer): direction
+                for (name, layer), direction in self._relearned.items()
+                if name == condition
+            }
             requests = plan_requests(
-                self.model,
+                model,
                 [prompt for split in splits for prompt in self.plan.prompts[split]],
                 cells,
-                directions,
-                self.settings,
+                {**directions, **relearned},
+                settings,
                 alpha_unit=self.plan.alpha_unit,
                 backend=self.plan.overrides.backend,
             )
             for request in requests:
                 by_cell[request.cell].append(request)
+                self._settings_of[request.key] = settings
         return by_cell
+
+    def _under(self, name: str) -> tuple[LoadedModel, GenerationSettings]:
+        """How the model is spoken to and generates under a condition."""
+        condition = self.plan.conditions.get(name)
+        model, settings = self.model, self.settings
+        if condition is not None and condition.system_prompt is not None:
+            model = model.with_system_prompt(condition.system_prompt)
+        if condition is not None and condition.temperature is not None:
+            seed = settings.seed if condition.seed is None else condition.seed
+            settings = replace(settings, temperature=condition.temperature, seed=seed)
+        return model, settings
 
     def _write_index(self, path: Path) -> LevelIndex:
         model = self.model
@@ -263,6 +290,15 @@ class LevelWork:
                     "cosine_with_learned": control.cosine_with_learned,
                 }
                 for (name, layer), control in self._controls.items()
+            ]
+            + [
+                {
+                    "name": name,
+                    "layer": layer,
+                    "hash": relearned.hash,
+                    "cosine_with_learned": cosine(relearned.vector, self.directions[layer].vector),
+                }
+                for (name, layer), relearned in self._relearned.items()
             ],
             keys={cell: [r.key for r in requests] for cell, requests in self._requests.items()},
             splits=self.plan.splits_of,
@@ -291,8 +327,7 @@ class LevelWork:
 
     def _take_on(self, missing: Sequence[str], cells: Sequence[Cell]) -> None:
         """Lease rows for free slots: first of the wanted cells, then of those still to come."""
-        engine = self._engine
-        free = self.settings.slots - (engine.pending if engine is not None else 0)
+        free = self.settings.slots - sum(engine.pending for engine in self._engines.values())
         if free <= 0:
             return
         candidates = (
@@ -303,7 +338,8 @@ class LevelWork:
         granted = self._store.lease(candidates, self._owner, _LEASE_S, limit=free)
         if granted:
             self._in_flight.update(granted)
-            self._make_engine().submit(self._by_key[key] for key in granted)
+            for key in granted:
+                self._engine_for(self._settings_of[key]).submit([self._by_key[key]])
 
     def _ahead(self, cells: Sequence[Cell]) -> Iterator[str]:
         """Keys of cells that will be asked for later.
@@ -317,17 +353,18 @@ class LevelWork:
             if self._alone or cell.layer in layers:
                 yield from (request.key for request in self._requests[cell])
 
-    def _make_engine(self) -> Engine:
-        if self._engine is None:
+    def _engine_for(self, settings: GenerationSettings) -> Engine:
+        if settings not in self._engines:
+            # An engine holds a whole batch in memory; one that is idle is made again when needed.
+            self._engines = {known: e for known, e in self._engines.items() if e.pending}
             longest = max(len(request.tokens) for request in self._by_key.values())
-            self._engine = make_engine(
-                self.model, self.settings, longest, self.plan.overrides.backend
+            self._engines[settings] = make_engine(
+                self.model, settings, longest, self.plan.overrides.backend
             )
-        return self._engine
+        return self._engines[settings]
 
-    def _keep(self, completions: Sequence[Completion]) -> None:
+    def _keep(self, completions: Sequence[Completion], slots: int) -> None:
         run = self._run
-        slots = self._engine.slots if self._engine is not None else self.settings.slots
         if slots != self.settings.slots:
             run = {**run, "slots": str(slots)}
         stored = [StoredCompletion.of(completion, run) for completion in completions]

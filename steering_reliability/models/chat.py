@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from jinja2 import TemplateError
+
 from steering_reliability.config import ModelProfile
 
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
@@ -30,14 +32,22 @@ class PromptFormat:
         """The prompt as the model sees it, up to where its response begins."""
         if not self.uses_template:
             return self._profile.plain_template.format(prompt=text)
-        messages = [{"role": "user", "content": text}]
+        request = {"role": "user", "content": text}
         system = self._profile.system_prompt
-        if system:
-            messages.insert(0, {"role": "system", "content": system})
-        rendered = self._tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+        if not system:
+            return self._apply([request])
+        try:
+            return self._apply([{"role": "system", "content": system}, request])
+        except TemplateError:
+            # Some templates, such as Gemma's, know no system role and say so.
+            return self._apply([{"role": "user", "content": f"{system}\n\n{text}"}])
+
+    def _apply(self, messages: list[dict[str, str]]) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
         )
-        return str(rendered)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of the rendered prompt."""

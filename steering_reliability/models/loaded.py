@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -69,6 +70,18 @@ class LoadedModel:
     def encode(self, text: str) -> list[int]:
         """Token ids of the rendered prompt."""
         return self.format.encode(text)
+
+    def with_system_prompt(self, text: str) -> LoadedModel:
+        """The same model in memory, spoken to with another system prompt.
+
+        Where prompts have a plain layout, the text stands before it.
+        """
+        other = copy.copy(self)
+        plain = text.replace("{", "{{").replace("}", "}}") + "\n\n" + self.profile.plain_template
+        changes = {"system_prompt": text, "plain_template": plain}
+        other.profile = self.profile.model_copy(update=changes)
+        other.format = PromptFormat(self.tokenizer, other.profile)
+        return other
 
 
 def load_model(

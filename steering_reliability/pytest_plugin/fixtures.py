@@ -29,6 +29,8 @@ CELL_ARGUMENTS = {
     "steered_cell": "steered_cells",
     "control_cell": "control_cells",
     "confirmed_cell": "confirmed_cells",
+    "prompted_cell": "prompted_cells",
+    "sanity_cell": "sanity_cells",
 }
 
 
@@ -159,6 +161,7 @@ def parametrize(metafunc: pytest.Metafunc, session: SteeringSession) -> None:
 
     ``cell`` is every cell of the grid, ``steered_cell`` those with another alpha than 0,
     ``control_cell`` the controls, ``confirmed_cell`` the operating points that are confirmed,
+    ``prompted_cell`` the prompt baseline, ``sanity_cell`` the checks of an operating point,
     ``series`` every (layer, intervention).
     """
     wanted = {*CELL_ARGUMENTS, "series"}.intersection(metafunc.fixturenames)

@@ -21,6 +21,12 @@ def decision_lines(record: dict[str, Any] | None) -> list[str]:
     return lines
 
 
+def prompting_lines(manifest: dict[str, Any]) -> list[str]:
+    """Whether a system prompt does better than steering, where the level asked."""
+    found = manifest.get("prompt_baseline")
+    return [found["sentence"]] if found else []
+
+
 def _confirmed_line(found: dict[str, Any]) -> str:
     if found["effect"] is None:
         return f"{found['cell']}: {found['reason']}"

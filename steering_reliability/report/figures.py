@@ -6,6 +6,7 @@ This module knows nothing about run folders or files.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -47,6 +48,7 @@ from steering_reliability.report.marks import (
 _CONTROL_MARKERS = {"random": "x", "shuffled": "+", "reversed": "v"}
 _INTERVENTION_MARKERS = {"add": "o", "ablate": "s"}
 _PANEL_COLUMNS = 4
+_PROMPTING = "#CC3311"
 
 
 def refusal_by_alpha(summary: pd.DataFrame, controls: pd.DataFrame) -> Figure:
@@ -135,12 +137,13 @@ def rate_heatmap(summary: pd.DataFrame, column: str, what: str, split: str, colo
     return fig
 
 
-def trade_off(cells: pd.DataFrame) -> Figure:
+def trade_off(cells: pd.DataFrame, prompting: Mapping[str, Any] | None = None) -> Figure:
     """Effect on harmful prompts against helpfulness on benign ones, a labelled point per cell.
 
     Args:
         cells: ``layer, intervention_type, alpha, effect, effect_low, effect_high, helpful,
             helpful_low, helpful_high, is_coherent``, the alpha = 0 rows included.
+        prompting: ``effect`` and ``helpful`` of a system prompt in place of steering.
     """
     fig, heading = new_figure(
         7.0,
@@ -177,6 +180,11 @@ def trade_off(cells: pd.DataFrame) -> Figure:
         )
         taken.append((unsteered["helpful"].iloc[0], 0.0))
         handles.insert(0, marker_handle("unsteered model", "#1f2328", "*"))
+    if prompting is not None:
+        place = (prompting["helpful"], prompting["effect"])
+        ax.plot(*place, marker="P", ms=10, color=_PROMPTING, ls="", zorder=5)
+        taken.append(place)
+        handles.insert(0, marker_handle("system prompt in place of steering", _PROMPTING, "P"))
     ax.axhline(0, color="#8c959f", lw=0.8, zorder=0)
     ax.grid()
     ax.margins(0.1)

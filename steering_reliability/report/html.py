@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from steering_reliability.report import labels
-from steering_reliability.report.decided import decision_lines
+from steering_reliability.report.decided import decision_lines, prompting_lines
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
 from steering_reliability.report.significance import significance_rows
@@ -137,7 +137,8 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         conclusion=labels.plain_conclusion(verdicts),
         counts=labels.count_outcomes,
         decisions=data.decisions,
-        decided=decision_lines(data.decisions),
+        decided=[*decision_lines(data.decisions), *prompting_lines(data.manifest)],
+        sanity=data.manifest.get("sanity") or [],
         pictures=[_picture(path) for path in plots],
         summary_rows=_in_order(summary),
         bound_rows=_bound_rows(data.scores),

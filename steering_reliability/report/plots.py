@@ -68,8 +68,9 @@ def _draw(data: RunData) -> Iterator[tuple[str, Figure]]:
     if not (summary["alpha"] != 0).any():
         return
     cells = trade_off_cells(data.scores, summary)
+    prompting = data.manifest.get("prompt_baseline") or {}
     if len(cells):
-        yield "trade_off", figures.trade_off(cells)
+        yield "trade_off", figures.trade_off(cells, prompting.get("prompting"))
     effects = gap_effects(data.scores, summary)
     if len(effects):
         yield "generalization_gap", figures.generalization_gap(effects)

@@ -137,7 +137,8 @@ def test_operating_points_are_confirmed_for_both_goals(tmp_path: Path) -> None:
     assert sum("harm_confirm" in splits for splits in plan.splits_of.values()) == 4 + 2 * 19
     assert len(plan.controls_of(Cell(16, "add", 4), "harm_confirm")) == 19
     assert len(plan.controls_of(Cell(16, "ablate", 1), "harm_confirm")) == 19
-    assert plan.n_beside_grid == (3 + 2 * 19) * 150
+    prompting, sanity = 150 + 200, (2 + 2 * 4) * 150
+    assert plan.n_beside_grid == (3 + 2 * 19) * 150 + prompting + sanity
 
 
 def test_each_operating_point_is_held_against_controls_for_its_own_goal(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_controls_of_ablation_stand_beside_those_of_adding(tmp_path: Path) -> No
     assert plan.controls_of(Cell(12, "ablate", 2), "harm_test") == []
     # Five random, one shuffled and one reversed direction at two alphas of adding.
     assert len(plan.control_cells) == 2 * 7 + 5
-    assert plan.n_beside_grid == 1_900
+    assert plan.n_beside_grid == 2_100
     assert claim_targets(plan, "beats_controls") == [
         Target(12, "add", 2.0),
         Target(12, "add", 4.0),
@@ -210,11 +211,11 @@ def test_what_was_not_chosen_is_confirmed_by_default(
     [
         ("smoke", 120, 0, 0),
         # Three layers, two alphas, seven controls, fifty prompts.
-        ("layer_test", 1050, 300, 2100),
+        ("layer_test", 1050, 300, 2200),
         # Seven controls at two alphas of adding, five random ones at one of ablating.
-        ("alpha_sweep", 2700, 300, 1900),
+        ("alpha_sweep", 2700, 300, 2100),
         # Baseline, operating point and nineteen random directions on 150 prompts.
-        ("full", 12500, 2500, 3150),
+        ("full", 12500, 2500, 5000),
     ],
 )
 def test_the_shipped_levels_cost_what_the_documents_say(
@@ -234,7 +235,7 @@ def test_the_timeline_counts_each_completion_once(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert lines[0].endswith("120 completions, 120 to generate")
     # The smoke level's sixty prompts, unsteered and at layer 12 with alpha 2, are there already.
-    assert lines[1].endswith("3,150 completions, 3,030 to generate")
+    assert lines[1].endswith("3,250 completions, 3,130 to generate")
     assert lines[4].startswith("in all")
     assert "run smoke first" in lines[5]
 

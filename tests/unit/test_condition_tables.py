@@ -1,0 +1,67 @@
+"""What is said of a prompt baseline and of sanity checks, on frames with known effects."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from report_runs import make_scores
+
+from steering_reliability.cells import Cell
+from steering_reliability.claims import Coherence
+from steering_reliability.report.effects import trade_off_cells
+from steering_reliability.report.figures import trade_off
+from steering_reliability.report.labels import with_coherence
+from steering_reliability.results.conditions import compare_prompting, sanity_table
+from steering_reliability.results.summary import summarize
+
+PROMPTED = Cell(12, "add", 0, condition="system-prompt-baseline")
+
+
+def prompted(refuses_harm: bool, helps: bool) -> pd.DataFrame:
+    """A frame in which the prompt baseline refuses all of harm_test or none, helps all or none."""
+    scores = make_scores(n=40)
+    rows = scores[(scores["alpha"] == 0) & scores["split"].isin(["harm_test", "benign"])].copy()
+    rows["condition"] = PROMPTED.condition
+    rows["is_refusal"] = (rows["split"] == "harm_test") & refuses_harm
+    rows["is_helpful"] = helps
+    return pd.concat([scores, rows], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("refuses_harm", "helps", "wins"),
+    [(True, True, True), (True, False, False), (False, True, False)],
+)
+def test_prompting_wins_by_more_effect_at_no_more_cost(
+    refuses_harm: bool, helps: bool, wins: bool
+) -> None:
+    found = compare_prompting(prompted(refuses_harm, helps), PROMPTED, Coherence())
+    assert found is not None
+    assert found["wins"] is wins
+    assert found["sentence"].endswith("prompting wins" if wins else "prompting does not win")
+
+
+def test_the_trade_off_shows_the_prompt_as_a_mark_of_its_own() -> None:
+    scores = prompted(True, True)
+    found = compare_prompting(scores, PROMPTED, Coherence())
+    assert found is not None
+    cells = trade_off_cells(scores, with_coherence(summarize(scores), Coherence()))
+    axes = trade_off(cells, found["prompting"]).axes[0]
+    marks = [line for line in axes.lines if line.get_marker() == "P"]
+    assert [(m.get_xdata()[0], m.get_ydata()[0]) for m in marks] == [
+        (1.0, found["prompting"]["effect"])
+    ]
+
+
+def test_a_change_is_paired_and_points_the_right_way() -> None:
+    scores = make_scores(n=40)
+    other = scores.copy()
+    other["condition"] = "half-pairs"
+    other.loc[other["alpha"] > 0, "is_refusal"] = False
+    table = sanity_table(
+        pd.concat([scores, other], ignore_index=True),
+        Cell(12, "add", 2), "harm_test", {"half-pairs": "half of the pairs"},
+    )  # fmt: skip
+    main, half = table.iloc[0], table.iloc[1]
+    assert half["change"] == pytest.approx(half["effect"] - main["effect"])
+    assert half["change_low"] <= half["change"] <= half["change_high"] < 0
+    assert half["meaning"] == "half of the pairs: the effect is smaller there"
