@@ -1,9 +1,9 @@
 """How long does the whole ladder take, from an empty store?
 
 ``python -m benchmarks.ladder --json FILE [--artifacts FOLDER]`` runs the four levels as the user's
-pytest sessions: for every level first the cells of its grid alone, then the whole level with
-controls, confirmation, report and all. The folder then holds a climbed ladder, as ``make ladder``
-leaves it. Elsewhere a ladder of this kind costs 140 minutes on an A100.
+pytest sessions: for every level first the cells of its grid alone, then controls, confirmation and
+claims, then the rest (sanity checks, prompt baseline). The folder then holds a climbed ladder, as
+``make ladder`` leaves it. Elsewhere a ladder of this kind costs 140 minutes on an A100.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from steering_reliability.results.store import CompletionStore
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 LEVELS = ("smoke", "layer_test", "alpha_sweep", "full")
 ELSEWHERE_MINUTES = 140
-GRID = "test_cell_is_complete"
+PARTS = {
+    "grid": "test_cell_is_complete",
+    "controls": "not test_sanity and not test_prompt",
+    "all": "",
+}
+"""What of a level is run one after the other: its grid, then controls and claims, then the rest."""
 
 
 def run_session(level: str, artifacts: Path, *arguments: str) -> tuple[float, int, int]:
@@ -49,21 +54,23 @@ def _stored(artifacts: Path) -> int:
 
 
 def measure(artifacts: Path) -> list[dict[str, Any]]:
-    """Seconds, completions and exit code of every level: its grid, then all of it."""
+    """Seconds and completions of every level up to each part, and the exit code of the whole."""
     rows = []
     for level in LEVELS:
-        row: dict[str, Any] = {"level": level, "grid_seconds": 0.0, "grid_completions": 0}
-        if level != "smoke":
-            seconds, _, stored = run_session(level, artifacts, "-k", GRID)
-            row |= {"grid_seconds": seconds, "grid_completions": stored}
-        seconds, code, stored = run_session(level, artifacts)
-        row |= {
-            "whole_seconds": row["grid_seconds"] + seconds,
-            "whole_completions": row["grid_completions"] + stored,
-            "exit_code": code,
-        }
-        if level == "smoke":
-            row |= {"grid_seconds": seconds, "grid_completions": stored}
+        row: dict[str, Any] = {"level": level}
+        seconds, completions = 0.0, 0
+        for part, selection in PARTS.items():
+            # Smoke is one part; sessions of its own would cost more than it does.
+            if level == "smoke" and part != "all":
+                continue
+            took, row["exit_code"], stored = run_session(
+                level, artifacts, *(["-k", selection] if selection else [])
+            )
+            seconds, completions = seconds + took, completions + stored
+            row |= {f"{part}_seconds": seconds, f"{part}_completions": completions}
+        for part in PARTS:
+            row.setdefault(f"{part}_seconds", seconds)
+            row.setdefault(f"{part}_completions", completions)
         rows.append(row)
     return rows
 
@@ -82,19 +89,21 @@ def main() -> None:
         level: plan_level(EXPERIMENTS / "configs" / f"{level}.yaml", Overrides()).n_completions
         for level in LEVELS
     }
-    print(f"{'level':<12} {'grid':>8} {'min':>6} {'whole':>8} {'min':>6}")
+    print(f"{'level':<12}" + "".join(f"{part:>10} {'min':>6}" for part in PARTS))
     for row in rows:
-        print(
-            f"{row['level']:<12} {row['grid_completions']:>8,} {row['grid_seconds'] / 60:>6.1f} "
-            f"{row['whole_completions']:>8,} {row['whole_seconds'] / 60:>6.1f}"
+        counts = (
+            f"{row[f'{part}_completions']:>10,} {row[f'{part}_seconds'] / 60:>6.1f}"
+            for part in PARTS
         )
-    grid, whole = (sum(row[f"{kind}_seconds"] for row in rows) / 60 for kind in ("grid", "whole"))
+        print(f"{row['level']:<12}" + "".join(counts))
+    minutes = {part: sum(row[f"{part}_seconds"] for row in rows) / 60 for part in PARTS}
     print(
-        f"the grids alone {grid:.1f} min, with controls and all {whole:.1f} min, "
-        f"{torch.get_num_threads()} threads; elsewhere {ELSEWHERE_MINUTES} min on an A100"
+        f"the grids alone {minutes['grid']:.1f} min, with controls and claims "
+        f"{minutes['controls']:.1f} min, all {minutes['all']:.1f} min, {torch.get_num_threads()} "
+        f"threads; elsewhere {ELSEWHERE_MINUTES} min on an A100"
     )
     if options.json:
-        result = {"levels": rows, "grid_minutes": grid, "whole_minutes": whole, "planned": planned}
+        result = {"levels": rows, "minutes": minutes, "planned": planned}
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

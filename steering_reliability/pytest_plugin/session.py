@@ -113,12 +113,12 @@ class SteeringSession:
         Raises:
             SteeringError: a level, its prompts, the model or the artifacts folder is unusable.
         """
-        from steering_reliability.ladder.judged import level_judge
-        from steering_reliability.models.sources import resolve_source
-
         plans = self.selected_plans()
         if self.config.getoption("collectonly") or not plans:
             return
+        from steering_reliability.ladder.judged import level_judge
+        from steering_reliability.models.sources import resolve_source
+
         if self.overrides.device not in ("auto", "cpu"):
             from steering_reliability.models.loaded import resolve_device
 
