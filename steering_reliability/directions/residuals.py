@@ -53,7 +53,7 @@ def read_continuations(
     """
     longest_prompts_last = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt))
     with torch.no_grad(), _in_float32(model, max(layers)), _Reader(model, layers) as reader:
-        begin = _common_beginning([request.prompt for request in requests])
+        begin = common_beginning([request.prompt for request in requests])
         shared = DynamicCache(config=model.hf_model.config)
         if begin:
             reader.run([begin], shared)
@@ -77,10 +77,10 @@ def _read_batch(
     width = max(map(len, own))
     if width:
         # What is padded on the right can't be seen by what stands before it.
-        reader.run(_padded(own), cache)
+        reader.run(padded(own), cache)
     n_continuations = len(batch[0].continuations)
     cache.batch_repeat_interleave(n_continuations)
-    rows = _padded([tokens for request in batch for tokens in request.continuations])
+    rows = padded([tokens for request in batch for tokens in request.continuations])
     lengths = torch.tensor([len(tokens) for tokens in own]).repeat_interleave(n_continuations)
     past = torch.arange(n_shared + width) < n_shared + lengths[:, None]
     mask = torch.cat([past, torch.ones(len(rows), len(rows[0]), dtype=torch.bool)], dim=1)
@@ -88,16 +88,18 @@ def _read_batch(
     reader.run(rows, cache, mask.long(), positions)
 
 
-def _common_beginning(rows: list[list[int]]) -> list[int]:
+def common_beginning(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Tokens that all rows begin with."""
     length = 0
     for tokens in zip(*rows, strict=False):
         if len(set(tokens)) > 1:
             break
         length += 1
-    return rows[0][:length]
+    return list(rows[0][:length])
 
 
-def _padded(rows: list[list[int]]) -> list[list[int]]:
+def padded(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Rows of equal length, filled on the right, where what stands before can't see it."""
     width = max(map(len, rows))
     return [[*row, *[0] * (width - len(row))] for row in rows]
 
