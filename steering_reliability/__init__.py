@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from steering_reliability.completions import Completion as Completion
     from steering_reliability.directions import Direction as Direction
     from steering_reliability.directions import learn_direction as learn_direction
+    from steering_reliability.directions import learn_directions as learn_directions
     from steering_reliability.engine import generate as generate
     from steering_reliability.errors import SteeringError as SteeringError
     from steering_reliability.models.loaded import LoadedModel as LoadedModel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from steering_reliability.prompts import load_prompts as load_prompts
     from steering_reliability.scoring import Score as Score
     from steering_reliability.scoring import score as score
+    from steering_reliability.screening import screen as screen
 
 _HOMES = {
     "Cell": "cells",
@@ -33,9 +35,11 @@ _HOMES = {
     "SteeringError": "errors",
     "generate": "engine",
     "learn_direction": "directions",
+    "learn_directions": "directions",
     "load_model": "models.loaded",
     "load_prompts": "prompts",
     "score": "scoring",
+    "screen": "screening",
 }
 
 __all__ = sorted(_HOMES)

@@ -67,6 +67,19 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--csv", type=Path, metavar="FILE", help="write the table too")
     compare.set_defaults(run=_compare)
 
+    screen = commands.add_parser(
+        "screen",
+        help="rank a model's layers by first response tokens, without generating",
+        epilog="every other harmful prompt is learned from, those between are screened",
+    )
+    screen.add_argument("model", help="embedded, a folder, a hub id or a profile's name")
+    screen.add_argument("--harmful", default=None, metavar="SOURCE", help="harm_train by default")
+    screen.add_argument("--benign", default=None, metavar="SOURCE", help="benign_train by default")
+    screen.add_argument("--prompts", type=int, default=24, metavar="N", help="of each kind")
+    screen.add_argument("--alphas", type=float, nargs="+", default=[2.0], metavar="ALPHA")
+    screen.add_argument("--csv", type=Path, metavar="FILE", help="write the table too")
+    screen.set_defaults(run=_screen)
+
     store = commands.add_parser("store", help="look after the stored completions")
     store.add_argument("action", choices=("stats", "verify", "prune"))
     store.add_argument("--artifacts", type=Path, default=Path("artifacts"), metavar="FOLDER")
@@ -143,6 +156,26 @@ def _compare(chosen: argparse.Namespace) -> int:
     if chosen.errors:
         names = [judge.name for judge in judges]
         print("\n".join(compare.disagreement_lines(found, names)))
+    if chosen.csv is not None:
+        write_csv(chosen.csv, table)
+    return 0
+
+
+def _screen(chosen: argparse.Namespace) -> int:
+    from steering_reliability.config.profile import shipped_configs
+    from steering_reliability.directions import learn_directions
+    from steering_reliability.models.loaded import load_model
+    from steering_reliability.prompts import load_prompts
+    from steering_reliability.results.atomic import write_csv
+    from steering_reliability.screening import screen
+
+    shipped = shipped_configs().parent / "prompts"
+    harmful = load_prompts(chosen.harmful or shipped / "harm_train.jsonl", limit=2 * chosen.prompts)
+    benign = load_prompts(chosen.benign or shipped / "benign_train.jsonl", limit=chosen.prompts)
+    model = load_model(chosen.model, announce=print)
+    directions = learn_directions(model, harmful[::2], range(model.n_layers))
+    table = screen(model, [*directions.values()], harmful[1::2], benign, alphas=chosen.alphas)
+    print(table.drop(columns=["direction"]).to_string(index=False, float_format="{:.2f}".format))
     if chosen.csv is not None:
         write_csv(chosen.csv, table)
     return 0

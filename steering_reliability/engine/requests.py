@@ -128,9 +128,7 @@ def plan_requests(
     common = _common_identity(model, settings, backend)
     requests = []
     for cell in cells:
-        _check_layer(cell, model)
-        steering = resolve_steering(cell, directions, alpha_unit)
-        _check_width(cell, steering, model)
+        steering = checked_steering(model, cell, directions, alpha_unit)
         identity = _steering_identity(cell, steering, directions)
         for prompt, tokens in zip(prompts, encoded, strict=True):
             for sample in range(settings.samples):
@@ -139,6 +137,21 @@ def plan_requests(
                 key = _digest({**common, **identity, "tokens": tokens, "noise": noise})
                 requests.append(Request(prompt.id, tokens, cell, steering, sample, key))
     return requests
+
+
+def checked_steering(
+    model: LoadedModel, cell: Cell, directions: Directions, alpha_unit: float
+) -> Steering | None:
+    """What a cell does to this model, or ``None`` where it leaves it unsteered.
+
+    Raises:
+        SteeringError: the layer doesn't exist, the direction is missing, or was made for another
+            width.
+    """
+    _check_layer(cell, model)
+    steering = resolve_steering(cell, directions, alpha_unit)
+    _check_width(cell, steering, model)
+    return steering
 
 
 def _common_identity(
