@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steering_reliability.directions import learn_directions as learn_directions
     from steering_reliability.engine import generate as generate
     from steering_reliability.errors import SteeringError as SteeringError
+    from steering_reliability.log_odds import refusal_log_odds as refusal_log_odds
     from steering_reliability.models.loaded import LoadedModel as LoadedModel
     from steering_reliability.models.loaded import load_model as load_model
     from steering_reliability.prompts import Prompt as Prompt
@@ -38,6 +39,7 @@ _HOMES = {
     "learn_directions": "directions",
     "load_model": "models.loaded",
     "load_prompts": "prompts",
+    "refusal_log_odds": "log_odds",
     "score": "scoring",
     "screen": "screening",
 }

@@ -1,7 +1,8 @@
-"""Score layers for a new model without generating: seconds, where a level takes minutes.
+"""Score layers for a new model without generating.
 
 What is screened is the first response tokens only, so a screen chooses what to test; it shows
-nothing about the text that follows.
+nothing about the text that follows, and favours late layers, which act on the next token most
+directly.
 """
 
 from __future__ import annotations
