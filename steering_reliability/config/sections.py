@@ -241,10 +241,13 @@ class DecisionSettings(Settings):
         chooses: ``layer``, or ``operating_point`` (layer, intervention and alpha, for raising
             refusal and for lowering it).
         cost_weight: weight of the benign cost against the effect on harm_test.
+        screen: harmful and benign prompts each that the layers are screened on without
+            generating, to tell whether that would have chosen the same; 0 for none.
     """
 
     chooses: Literal["layer", "operating_point"]
     cost_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    screen: int = Field(default=0, ge=0)
 
 
 class OperatingPoint(Settings):

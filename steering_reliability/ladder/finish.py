@@ -100,6 +100,8 @@ def finish_level(
     if needed <= set(cells):
         origin = {key: manifest[key] for key in ("run", "run_id", "date")}
         data.decisions = decide(plan, scores, verdicts, index.model, origin)
+        if data.decisions is not None and index.screen:
+            data.decisions["screen"] = index.screen
     elif plan.config.decision or plan.confirmations:
         manifest["warnings"].append("the level is not complete, so it decides nothing")
     if data.decisions is not None and target is paths:

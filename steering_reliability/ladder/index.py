@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from steering_reliability.cells import Cell
 from steering_reliability.errors import SteeringError
 from steering_reliability.results.atomic import write_json
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class LevelIndex:
         splits: by cell, the splits that it is run on.
         prompts: prompt ids by split.
         samples: completions per prompt and cell.
+        screen: the layers as screened without generating, best first.
     """
 
     model: dict[str, Any]
@@ -40,6 +41,7 @@ class LevelIndex:
     splits: dict[Cell, tuple[str, ...]]
     prompts: dict[str, list[str]]
     samples: int
+    screen: list[dict[str, Any]] = field(default_factory=list)
 
     def rows(self, cell: Cell) -> Iterator[tuple[str, str, int, str]]:
         """(split, prompt id, sample, key) of a cell's completions."""
@@ -67,6 +69,7 @@ def write_index(path: Path, index: LevelIndex) -> None:
         "controls": index.controls,
         "prompts": index.prompts,
         "samples": index.samples,
+        "screen": index.screen,
         "cells": cells,
     }
     write_json(path, record)
@@ -90,6 +93,7 @@ def read_index(path: Path) -> LevelIndex:
             splits={Cell(*entry["cell"]): tuple(entry["splits"]) for entry in record["cells"]},
             prompts=record["prompts"],
             samples=record["samples"],
+            screen=record["screen"],
         )
     except FileNotFoundError as error:
         raise SteeringError(

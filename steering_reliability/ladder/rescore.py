@@ -86,7 +86,11 @@ def rescore_run(
     if former.decisions is not None:
         origin = {key: manifest[key] for key in ("run", "run_id", "date")}
         data.decisions = decide(plan, scores, verdicts, manifest["model"], origin)
-        data.decisions = data.decisions and {**data.decisions, "scoring": judge_record["refusal"]}
+        if data.decisions is not None:
+            data.decisions["scoring"] = judge_record["refusal"]
+            # What was screened before any text was generated is the same whoever judges.
+            if "screen" in former.decisions:
+                data.decisions["screen"] = former.decisions["screen"]
     write_run(data)
     for source in sorted((folder / "directions").glob("*.safetensors")):
         write_bytes(data.folder / "directions" / source.name, source.read_bytes())

@@ -37,6 +37,7 @@ from steering_reliability.interventions import Directions
 from steering_reliability.ladder.index import LevelIndex, write_index
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.ladder.screened import screen_layers
 from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.results.owners import new_owner
 from steering_reliability.results.records import StoredCompletion
@@ -204,6 +205,7 @@ class LevelWork:
                 for layer in {c.layer for c in self.plan.splits_of if c.condition == name}:
                     relearned = contrasts[layer].half(condition.half).direction()
                     self._relearned[name, layer] = relearned
+        self._screen = screen_layers(self.plan, self.model, directions, paths.directions)
         self.timings.add("directions", time.monotonic() - started)
         return directions, controls
 
@@ -307,6 +309,7 @@ class LevelWork:
                 for split, prompts in self.plan.prompts.items()
             },
             samples=self.settings.samples,
+            screen=self._screen,
         )
         write_index(path, index)
         return index

@@ -14,6 +14,8 @@ def decision_lines(record: dict[str, Any] | None) -> list[str]:
         lines.append(f"confirmed to {goal} refusal: {_confirmed_line(found)}")
     if "layer" in record:
         lines.append(f"best layer: {_chosen_line(record['layer'])}")
+    if record.get("screen"):
+        lines.append(_screen_line(record))
     for goal, decided in (record.get("operating_points") or {}).items():
         lines.append(f"operating point to {goal} refusal: {_chosen_line(decided)}")
     if record.get("provisional"):
@@ -40,6 +42,20 @@ def _confirmed_line(found: dict[str, Any]) -> str:
         f"{line}; the earlier estimate, {found['chosen_effect']:+.2f}, was optimistic by "
         f"{found['optimism']:+.2f} "
         f"[{found['optimism_low']:+.2f}, {found['optimism_high']:+.2f}]"
+    )
+
+
+def _screen_line(record: dict[str, Any]) -> str:
+    best = record["screen"][0]
+    chosen = (record.get("layer") or {}).get("chosen")
+    verdict = "the level itself chose none"
+    if chosen:
+        same = chosen["layer"] == best["layer"]
+        verdict = f"{'the same as' if same else 'not'} the layer chosen here"
+    return (
+        f"a screen of the first response tokens, without generating, would have picked layer "
+        f"{best['layer']} (log-odds of refusal {best['refusal_log_odds_rise']:+.1f} nats at alpha "
+        f"{best['alpha']:g}, benign KL {best['benign_kl']:.2f}): {verdict}"
     )
 
 

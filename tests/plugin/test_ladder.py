@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pandas as pd
@@ -69,8 +70,6 @@ WORKERS = pytest.mark.parametrize("workers", [(), ("-n0",), ("-n2",)], ids=["alo
 
 
 def write_levels(project: Project) -> Project:
-    from textwrap import dedent
-
     project.write_prompts("harm_confirm", [f"Forge {thing}." for thing in "abcdef"])
     for level, settings, cells in (
         ("layer_test", LAYERS, "steered_cell"),
@@ -315,3 +314,37 @@ def test_a_level_that_fails_stops_the_ladder(
     assert ("ladder: layer_test took" in text) == keep_going
     stopped = "ladder: smoke did not pass, so layer_test did not run; --keep-going climbs on"
     assert (stopped in text) != keep_going
+
+
+def test_a_level_tells_what_a_screen_would_have_picked(tmp_path: Path, model: Path) -> None:
+    project = Project(tmp_path / "project", model)
+    for split, verb in (("harm_train", "Steal"), ("benign", "Draw")):
+        project.write_prompts(split, [f"{verb} {thing}." for thing in "abcdefghijkl"])
+    asked = {"chooses": "layer", "screen": 5}
+    learn = {"learn_from": {"split": "harm_train", "last": 4}}
+    changes = {**LAYERS, "decision": asked, "direction": learn}
+    write_level_with(project, changes)
+    for _ in range(2):
+        result = project.run("experiments", "-m", "layer_test")
+        assert result.ret == 0, f"{result.stdout}{result.stderr}"
+        result.stdout.fnmatch_lines(["*would have picked layer *"])
+    folder = project.folder("layer_comparison")
+    screened = json.loads((folder / "decisions.json").read_text(encoding="utf-8"))["screen"]
+    assert {row["layer"] for row in screened} == {1, 2}
+    assert screened == sorted(screened, key=lambda row: -row["score"])
+    assert "would have picked layer" in (folder / "report.html").read_text(encoding="utf-8")
+    kept = list((project.artifacts / "directions").glob("screen-*.json"))
+    assert len(kept) == 1
+
+    changes["decision"] = {"chooses": "layer", "screen": 5}
+    changes["direction"] = {"learn_from": {"split": "harm_train", "last": 12}}
+    write_level_with(project, changes)
+    refused = project.run("experiments", "-m", "layer_test")
+    assert refused.ret != 0
+    assert "decision.screen: found 0 unseen prompts of harm_train" in f"{refused.stdout}"
+
+
+def write_level_with(project: Project, changes: dict[str, Any]) -> None:
+    project.write_level("layer_test", **changes)
+    tests = dedent(TESTS).lstrip().format(level="layer_test", cells="steered_cell")
+    (project.experiments / "test_layer_test.py").write_text(tests, encoding="utf-8")
