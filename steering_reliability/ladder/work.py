@@ -6,25 +6,15 @@ and nobody else has, generates it, and waits for what others hold.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from steering_reliability.cells import LEARNED, Cell
+from steering_reliability.cells import Cell
 from steering_reliability.completions import Completion
-from steering_reliability.directions import (
-    Contrasts,
-    Direction,
-    build_controls,
-    cached_contrasts,
-    diagnose,
-    load_direction,
-    save_direction,
-)
-from steering_reliability.directions.diagnostics import cosine
+from steering_reliability.directions import Direction
 from steering_reliability.engine import make_engine
 from steering_reliability.engine.requests import (
     Engine,
@@ -33,11 +23,10 @@ from steering_reliability.engine.requests import (
     plan_requests,
 )
 from steering_reliability.errors import SteeringError
-from steering_reliability.interventions import Directions
 from steering_reliability.ladder.index import LevelIndex, write_index
+from steering_reliability.ladder.level_directions import find_directions
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
-from steering_reliability.ladder.screened import screen_layers
 from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.results.owners import new_owner
 from steering_reliability.results.records import StoredCompletion
@@ -113,14 +102,20 @@ class LevelWork:
         self._unsaved: list[StoredCompletion] = []
         self._last_flush = self._last_renewal = time.monotonic()
         self.settings = _settings(plan, model)
-        self._relearned: dict[tuple[str, int], Direction] = {}
-        self.directions, self._controls = self._find_directions(paths)
+        started = time.monotonic()
+        self._directions = find_directions(plan, model, paths)
+        self.timings.add("directions", time.monotonic() - started)
         self._settings_of: dict[str, GenerationSettings] = {}
         self._requests = self._plan_requests()
         self._by_key = {r.key: r for group in self._requests.values() for r in group}
         self._in_flight: set[str] = set()
         self._engines: dict[GenerationSettings, Engine] = {}
         self.index = self._write_index(paths.index(plan))
+
+    @property
+    def directions(self) -> dict[int, Direction]:
+        """The learned direction by layer."""
+        return self._directions.learned
 
     def expect(self, cells: Iterable[Cell]) -> None:
         """Say which cells will be asked for, so that they fill the slots that are free."""
@@ -164,89 +159,18 @@ class LevelWork:
         self._store.release(self._owner)
         self._store.close()
 
-    def _find_directions(self, paths: ArtifactPaths) -> tuple[dict[int, Direction], Directions]:
-        """Learned directions by layer, and controls by (name, layer)."""
-        started = time.monotonic()
-        contrasts: dict[int, Contrasts] = {}
-        if self.plan.direction_files:
-            directions = {
-                layer: load_direction(file, self.model, layer=layer)
-                for layer, file in self.plan.direction_files.items()
-            }
-        else:
-            contrasts = self._learn(paths)
-            directions = {layer: contrast.direction() for layer, contrast in contrasts.items()}
-        # Only JSON's numbers: what could not be compared is left out.
-        self._diagnostics = {
-            layer: {
-                name: value
-                for name, value in diagnose(contrast.differences).items()
-                if math.isfinite(value)
-            }
-            for layer, contrast in contrasts.items()
-        }
-        for direction in directions.values():
-            path = paths.direction(direction.hash)
-            if not path.exists():
-                save_direction(direction, path)
-        names: dict[int, dict[str, None]] = {layer: {} for layer in directions}
-        for cell in self.plan.splits_of:
-            if cell.direction != LEARNED:
-                names[cell.layer][cell.direction] = None
-        controls = {
-            (name, layer): control
-            for layer, direction in directions.items()
-            for name, control in build_controls(
-                direction, names[layer], contrasts.get(layer)
-            ).items()
-        }
-        for name, condition in self.plan.conditions.items():
-            if condition.half is not None:
-                for layer in {c.layer for c in self.plan.splits_of if c.condition == name}:
-                    relearned = contrasts[layer].half(condition.half).direction()
-                    self._relearned[name, layer] = relearned
-        self._screen = screen_layers(self.plan, self.model, directions, paths.directions)
-        self.timings.add("directions", time.monotonic() - started)
-        return directions, controls
-
-    def _learn(self, paths: ArtifactPaths) -> dict[int, Contrasts]:
-        settings = self.plan.config.direction
-        pairs = (
-            None
-            if settings.pairs is None
-            else [(pair.refusal, pair.compliance) for pair in settings.pairs]
-        )
-        layers = {cell.layer for cell in self.plan.splits_of}
-        return cached_contrasts(
-            paths.directions,
-            self.model,
-            self.plan.learning,
-            sorted(layers),
-            pairs=pairs,
-            at=settings.at,
-        )
-
     def _plan_requests(self) -> dict[Cell, list[Request]]:
-        directions: Directions = {
-            **{(LEARNED, layer): direction for layer, direction in self.directions.items()},
-            **self._controls,
-        }
         together: dict[tuple[tuple[str, ...], str], list[Cell]] = {}
         for cell, splits in self.plan.splits_of.items():
             together.setdefault((splits, cell.condition), []).append(cell)
         by_cell: dict[Cell, list[Request]] = {cell: [] for cell in self.plan.splits_of}
         for (splits, condition), cells in together.items():
             model, settings = self._under(condition)
-            relearned = {
-                (LEARNED, layer): direction
-                for (name, layer), direction in self._relearned.items()
-                if name == condition
-            }
             requests = plan_requests(
                 model,
                 [prompt for split in splits for prompt in self.plan.prompts[split]],
                 cells,
-                {**directions, **relearned},
+                self._directions.under(condition),
                 settings,
                 alpha_unit=self.plan.alpha_unit,
                 backend=self.plan.overrides.backend,
@@ -280,28 +204,8 @@ class LevelWork:
                 "d_model": model.d_model,
                 "slots": self.settings.slots,
             },
-            directions=[
-                {**direction.describe(), "diagnostics": self._diagnostics.get(layer, {})}
-                for layer, direction in self.directions.items()
-            ],
-            controls=[
-                {
-                    "name": name,
-                    "layer": layer,
-                    "hash": control.hash,
-                    "cosine_with_learned": control.cosine_with_learned,
-                }
-                for (name, layer), control in self._controls.items()
-            ]
-            + [
-                {
-                    "name": name,
-                    "layer": layer,
-                    "hash": relearned.hash,
-                    "cosine_with_learned": cosine(relearned.vector, self.directions[layer].vector),
-                }
-                for (name, layer), relearned in self._relearned.items()
-            ],
+            directions=self._directions.describe(),
+            controls=self._directions.describe_others(),
             keys={cell: [r.key for r in requests] for cell, requests in self._requests.items()},
             splits=self.plan.splits_of,
             prompts={
@@ -309,7 +213,7 @@ class LevelWork:
                 for split, prompts in self.plan.prompts.items()
             },
             samples=self.settings.samples,
-            screen=self._screen,
+            screen=self._directions.screen,
         )
         write_index(path, index)
         return index

@@ -1,0 +1,151 @@
+"""The directions of a level: learned or loaded, their controls, and what is said of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from steering_reliability.cells import LEARNED
+from steering_reliability.directions import (
+    Contrasts,
+    Direction,
+    build_controls,
+    cached_contrasts,
+    diagnose,
+    load_direction,
+    save_direction,
+)
+from steering_reliability.directions.diagnostics import cosine
+from steering_reliability.interventions import Directions
+from steering_reliability.ladder.paths import ArtifactPaths
+from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.ladder.screened import screen_layers
+from steering_reliability.models.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class LevelDirections:
+    """What a level steers with.
+
+    Attributes:
+        learned: by layer.
+        controls: by (name, layer).
+        relearned: by (condition, layer), where a condition learns from a part.
+        diagnostics: numbers that describe the learned direction, by layer.
+        screen: the layers as screened without generating, best first.
+    """
+
+    learned: dict[int, Direction]
+    controls: Directions
+    relearned: Directions
+    diagnostics: Mapping[int, dict[str, float]]
+    screen: list[dict[str, Any]]
+
+    def under(self, condition: str) -> Directions:
+        """Directions by (name, layer), as a condition has them."""
+        named = {(LEARNED, layer): direction for layer, direction in self.learned.items()}
+        other = {
+            (LEARNED, layer): direction
+            for (name, layer), direction in self.relearned.items()
+            if name == condition
+        }
+        return {**named, **self.controls, **other}
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What the report tells of each learned direction."""
+        return [
+            {**direction.describe(), "diagnostics": self.diagnostics.get(layer, {})}
+            for layer, direction in self.learned.items()
+        ]
+
+    def describe_others(self) -> list[dict[str, Any]]:
+        """The same of controls, and of directions that were learned from a part."""
+        controls = [
+            _record(name, layer, control, control.cosine_with_learned)
+            for (name, layer), control in self.controls.items()
+        ]
+        return controls + [
+            _record(name, layer, other, cosine(other.vector, self.learned[layer].vector))
+            for (name, layer), other in self.relearned.items()
+        ]
+
+
+def find_directions(plan: LevelPlan, model: LoadedModel, paths: ArtifactPaths) -> LevelDirections:
+    """Learn or load a level's directions, and keep them where other levels find them.
+
+    Raises:
+        SteeringError: a direction is noise, its file doesn't fit, or a control can't be made.
+    """
+    contrasts: dict[int, Contrasts] = {}
+    if plan.direction_files:
+        learned = {
+            layer: load_direction(file, model, layer=layer)
+            for layer, file in plan.direction_files.items()
+        }
+    else:
+        contrasts = _learn(plan, model, paths)
+        learned = {layer: contrast.direction() for layer, contrast in contrasts.items()}
+    for direction in learned.values():
+        path = paths.direction(direction.hash)
+        if not path.exists():
+            save_direction(direction, path)
+    return LevelDirections(
+        learned,
+        _controls(plan, learned, contrasts),
+        _relearned(plan, contrasts),
+        {layer: _diagnostics(contrast) for layer, contrast in contrasts.items()},
+        screen_layers(plan, model, learned, paths.directions),
+    )
+
+
+def _learn(plan: LevelPlan, model: LoadedModel, paths: ArtifactPaths) -> dict[int, Contrasts]:
+    settings = plan.config.direction
+    pairs = None
+    if settings.pairs is not None:
+        pairs = [(pair.refusal, pair.compliance) for pair in settings.pairs]
+    layers = sorted({cell.layer for cell in plan.splits_of})
+    return cached_contrasts(
+        paths.directions, model, plan.learning, layers, pairs=pairs, at=settings.at
+    )
+
+
+def _controls(
+    plan: LevelPlan, learned: Mapping[int, Direction], contrasts: Mapping[int, Contrasts]
+) -> Directions:
+    names: dict[int, dict[str, None]] = {layer: {} for layer in learned}
+    for cell in plan.splits_of:
+        if cell.direction != LEARNED:
+            names[cell.layer][cell.direction] = None
+    return {
+        (name, layer): control
+        for layer, direction in learned.items()
+        for name, control in build_controls(direction, names[layer], contrasts.get(layer)).items()
+    }
+
+
+def _relearned(plan: LevelPlan, contrasts: Mapping[int, Contrasts]) -> Directions:
+    return {
+        (name, layer): contrasts[layer].half(condition.half).direction()
+        for name, condition in plan.conditions.items()
+        if condition.half is not None
+        for layer in sorted({cell.layer for cell in plan.splits_of if cell.condition == name})
+    }
+
+
+def _diagnostics(contrasts: Contrasts) -> dict[str, float]:
+    # Only JSON's numbers: what could not be compared is left out.
+    found = diagnose(contrasts.differences)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _record(
+    name: str, layer: int, direction: Direction, cosine_with_learned: float | None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "layer": layer,
+        "hash": direction.hash,
+        "cosine_with_learned": cosine_with_learned,
+    }
