@@ -59,6 +59,16 @@ class EngineRun:
     idle: float
     idle_tail: float
 
+    @property
+    def rate(self) -> float:
+        """Completions per second."""
+        return len(self.done) / self.seconds
+
+    @property
+    def token_rate(self) -> float:
+        """Generated tokens per second, ends of turn not counted."""
+        return sum(len(c.token_ids) for c in self.done.values()) / self.seconds
+
 
 class Workload:
     """The grid of ``layer_test`` on a model: prompts, directions, one request per completion."""
@@ -168,10 +178,18 @@ def _margin(
 
 
 def measure_peers(
-    work: Workload, done: dict[str, Completion], n_prompts: int, rate: float
+    work: Workload, run: EngineRun, n_prompts: int, n_cells: int
 ) -> list[dict[str, Any]]:
-    """Every peer's completions per second, its tokens compared first."""
-    cells, settings = work.plan.cells, work.settings()
+    """Every peer's speed on a part of what the engine generated, its tokens compared first.
+
+    The ratio is of tokens per second: both generate the same tokens, and a part of the cells may
+    have shorter completions than all of them.
+    """
+    settings = work.settings()
+    steered = [cell for cell in work.plan.cells if not cell.is_baseline]
+    # Spread over layers and alphas.
+    chosen = steered[:: -(-len(steered) // max(n_cells - 1, 1))]
+    cells = [work.plan.cells[0], *chosen]
     peers: list[tuple[str, int, Callable[[LoadedModel, int], Any]]] = [
         *[("transformers generate + hook", batch, transformers_batch) for batch in (16, 32, 64)],
         ("transformer-lens generate + hooks", 32, lens_batch),
@@ -187,13 +205,13 @@ def measure_peers(
         peer = run_peer(
             work.model, make(work.model, settings.max_new_tokens), [*by_cell.values()], batch
         )
-        tokens = compare_tokens(work, requests, done, peer)
-        rows.append(
-            {"peer": name, "batch": batch, "rate": peer.rate, "ratio": rate / peer.rate, **tokens}
-        )
+        tokens = compare_tokens(work, requests, run.done, peer)
+        ratio = run.token_rate / peer.token_rate
+        row = {"peer": name, "batch": batch, "rate": peer.rate, "token_rate": peer.token_rate}
+        rows.append({**row, "ratio": ratio, **tokens})
         print(
-            f"  {name}, batch {batch}: {peer.rate:.2f}/s, engine x{rate / peer.rate:.2f}; "
-            f"{tokens['differing']} of {tokens['compared']} differ, at near ties",
+            f"  {name}, batch {batch}: {peer.rate:.2f}/s, {peer.token_rate:.0f} tokens/s, engine "
+            f"x{ratio:.2f}; {tokens['differing']} of {tokens['compared']} differ, at near ties",
             flush=True,
         )
     return rows
@@ -303,7 +321,8 @@ def measure_bfloat16(work: Workload, done: dict[str, Completion]) -> dict[str, A
     ]
     same_text = wide["text"] == narrow["text"]
     return {
-        "rate": len(requests) / run.seconds,
+        "rate": run.rate,
+        "token_rate": run.token_rate,
         "native": _native_bfloat16(),
         "completions": len(requests),
         "completions_changed": float((~same_text).mean()),
@@ -331,6 +350,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the measurements there")
     parser.add_argument("--peer-prompts", type=int, default=32, help="prompts per cell for peers")
+    parser.add_argument("--peer-cells", type=int, default=7, help="cells that peers generate")
     parser.add_argument("--grid-prompts", type=int, default=40, help="prompts of the growing grid")
     parser.add_argument("--one-slot-count", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -343,22 +363,23 @@ def main() -> None:
     requests = work.requests(work.plan.cells, settings)
     run_engine(work.model, settings, requests[: settings.slots])
     run = run_engine(work.model, settings, requests)
-    rate = len(requests) / run.seconds
-    result |= {"completions": len(requests), "seconds": run.seconds, "rate": rate}
+    result |= {"completions": len(requests), "seconds": run.seconds, "rate": run.rate}
+    result["token_rate"] = run.token_rate
     result |= {"idle_share": run.idle, "idle_share_with_tail": run.idle_tail}
     print(
-        f"engine: {len(requests)} completions in {run.seconds:.0f} s, {rate:.2f}/s, "
+        f"engine: {len(requests)} completions in {run.seconds:.0f} s, {run.rate:.2f}/s, "
         f"{settings.slots} slots, {torch.get_num_threads()} threads; idle slot-steps "
         f"{run.idle:.2%}, with the tail {run.idle_tail:.2%}",
         flush=True,
     )
     print("peers, on the same prompts and cells:", flush=True)
-    result["peers"] = measure_peers(work, run.done, options.peer_prompts, rate)
+    result["peers"] = measure_peers(work, run, options.peer_prompts, options.peer_cells)
     print("cost as the grid grows:", flush=True)
     result["grid"] = measure_grid(work, options.grid_prompts)
     result["bfloat16"] = measure_bfloat16(work, run.done)
-    best = max(row["rate"] for row in result["peers"] if row["peer"].startswith("transformers g"))
-    result["bfloat16"]["ratio_to_transformers_float32"] = result["bfloat16"]["rate"] / best
+    generate = [row for row in result["peers"] if row["peer"].startswith("transformers generate")]
+    best = max(row["token_rate"] for row in generate)
+    result["bfloat16"]["ratio_to_transformers_float32"] = result["bfloat16"]["token_rate"] / best
     print("bfloat16:", json.dumps(result["bfloat16"]), flush=True)
     print("slots, each in a process of its own:", flush=True)
     result["slots"] = []

@@ -41,6 +41,11 @@ class PeerRun:
         """Completions per second."""
         return len(self.tokens) / self.seconds
 
+    @property
+    def token_rate(self) -> float:
+        """Generated tokens per second, ends of turn not counted."""
+        return sum(map(len, self.tokens.values())) / self.seconds
+
 
 def run_peer(
     model: LoadedModel, generate: Batch, cells: Sequence[Sequence[Request]], batch: int
