@@ -108,7 +108,10 @@ class Workload:
             settings,
             alpha_unit=self.plan.alpha_unit,
         )
-        return list({request.key: request for request in every}.values())
+        distinct: dict[str, Request] = {}
+        for request in every:
+            distinct.setdefault(request.key, request)
+        return list(distinct.values())
 
 
 def run_engine(
