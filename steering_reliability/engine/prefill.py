@@ -59,8 +59,10 @@ class Prefiller:
     ) -> None:
         self._model = model
         self._positions = positions
-        self._prefixes: PrefixStore[Prefix] = PrefixStore(PREFIX_BUDGET_BYTES)
-        self._unsteered: PrefixStore[_Unsteered] = PrefixStore(PREFIX_BUDGET_BYTES)
+        # Steered prompts have a store of their own; the two share what the memory check counts.
+        budget = PREFIX_BUDGET_BYTES // 2 if positions == "all" else PREFIX_BUDGET_BYTES
+        self._prefixes: PrefixStore[Prefix] = PrefixStore(budget)
+        self._unsteered: PrefixStore[_Unsteered] = PrefixStore(budget)
         self._shared = tuple(model.format.shared_prefix)
         room = round_up_keys(longest_prompt + _PREFILL_STEP)
         self._scratch = SlotCache(model.n_layers, 1, room, model.device)

@@ -96,8 +96,10 @@ class SlotEngine:
         try:
             return self._step()
         except torch.OutOfMemoryError:
-            self._halve()
-            return []
+            pass
+        # Not while the error is handled: its traceback keeps the failed pass in memory.
+        self._halve()
+        return []
 
     def _halve(self) -> None:
         if self.slots == 1:
