@@ -152,13 +152,14 @@ class _Reader:
         """
         device = self._model.device
         try:
-            self._model.hf_model(
-                input_ids=torch.tensor(rows, device=device),
-                attention_mask=None if mask is None else mask.to(device),
-                position_ids=None if positions is None else positions.to(device),
-                past_key_values=cache,
-                use_cache=True,
-            )
+            with self._model.packed.in_use():
+                self._model.hf_model(
+                    input_ids=torch.tensor(rows, device=device),
+                    attention_mask=None if mask is None else mask.to(device),
+                    position_ids=None if positions is None else positions.to(device),
+                    past_key_values=cache,
+                    use_cache=True,
+                )
         except _DeepestReached:
             return
         raise RuntimeError("the model ran without calling the block at the deepest wanted layer")

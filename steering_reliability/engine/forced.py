@@ -237,7 +237,7 @@ def _batch(
 
 def _remember(model: LoadedModel, rows: list[list[int]], cache: DynamicCache) -> None:
     """Let the cache grow by unsteered tokens; what is padded is hidden by ``_continue``'s mask."""
-    with output_head(model.hf_model, needed=False):
+    with output_head(model.hf_model, needed=False), model.packed.in_use():
         ids = torch.tensor(rows, device=model.device)
         model.hf_model(input_ids=ids, past_key_values=cache, use_cache=True)
 
@@ -253,7 +253,7 @@ def _continue(
     past = torch.arange(n_cached) < lengths[:, None]
     mask = torch.cat([past, torch.ones(len(rows), len(rows[0]), dtype=torch.bool)], dim=1)
     positions = lengths[:, None] + torch.arange(len(rows[0]))
-    with output_head(model.hf_model, needed=True):
+    with model.packed.in_use():
         return model.hf_model(
             input_ids=torch.tensor(rows, device=model.device),
             attention_mask=mask.long().to(model.device),

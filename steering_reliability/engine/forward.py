@@ -41,6 +41,7 @@ def forward(
         slot_attention_in(model.text_config),
         steered(model, steering),
         output_head(model.hf_model, needs_logits),
+        model.packed.in_use(),
     ):
         output = model.hf_model(
             input_ids=ids,

@@ -31,7 +31,7 @@ class MemoryNeed:
 
     Attributes:
         per_slot: keys, values and logits of one slot.
-        fixed: computed prompts, at most.
+        fixed: computed prompts, at most, and the weights in the processor's layout.
     """
 
     per_slot: int
@@ -51,7 +51,7 @@ def memory_need(model: LoadedModel, context: int) -> MemoryNeed:
         logits = forward(model, cache, zero, zero, idle)
     per_token = cache.read(0, 0, 1).n_bytes
     per_slot = per_token * round_up_keys(context) + logits.shape[-1] * 4 * _LOGIT_COPIES
-    return MemoryNeed(per_slot, PREFIX_BUDGET_BYTES)
+    return MemoryNeed(per_slot, PREFIX_BUDGET_BYTES + model.packed.n_bytes)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -13,6 +13,7 @@ from torch import nn
 from steering_reliability.config import ModelProfile, load_profile
 from steering_reliability.errors import SteeringError
 from steering_reliability.models.chat import PromptFormat
+from steering_reliability.models.packed import PackedLinears
 from steering_reliability.models.sources import EMBEDDED, resolve_source
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -29,6 +30,7 @@ class LoadedModel:
         blocks: the decoder's blocks in order; ``blocks[i]`` outputs the residual stream after
             layer ``i``, shape ``[batch, position, d_model]``.
         fingerprint: hash of configuration and weights, the same wherever they were loaded from.
+        packed: the linear layers with their weights laid out for the processor.
     """
 
     def __init__(self, hf_model: Any, tokenizer: Any, profile: ModelProfile) -> None:
@@ -39,6 +41,7 @@ class LoadedModel:
         self.text_config = hf_model.config.get_text_config()
         self.blocks = find_blocks(hf_model, int(self.text_config.num_hidden_layers))
         self.fingerprint = _fingerprint(hf_model)
+        self.packed = PackedLinears(hf_model)
 
     @property
     def n_layers(self) -> int:

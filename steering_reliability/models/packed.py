@@ -1,0 +1,106 @@
+"""Matrix products with weights laid out for the processor, through oneDNN.
+
+Torch multiplies float32 matrices with MKL, which on processors of other makers than its own may
+leave half of the vector width unused: at the engine's shapes oneDNN is about 2.5 times as fast
+there, with products rounded as float32 is (``python -m benchmarks.engine`` prints both). oneDNN is
+part of torch; it wants weights in a layout of its own, which costs their memory once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+# Rows for which the layout is chosen; it serves any number of them.
+_TYPICAL_ROWS = 128
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class _PackedLinear:
+    """A layer's weight in oneDNN's layout, and which state of the weight that is."""
+
+    weight: torch.Tensor
+    state: tuple[int, int]
+
+
+class PackedLinears:
+    """The linear layers of a model that can be multiplied in oneDNN's layout.
+
+    On other devices, in float16, and in a torch that lacks these operators there are none, and
+    the model computes as it always does.
+
+    Args:
+        hf_model: the transformers model.
+    """
+
+    def __init__(self, hf_model: nn.Module) -> None:
+        self._layers = [module for module in hf_model.modules() if _can_be_packed(module)]
+        self._packed: dict[nn.Module, _PackedLinear] = {}
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the packed weights take, once they are."""
+        return sum(layer.weight.numel() * layer.weight.element_size() for layer in self._layers)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let the model multiply with packed weights for a while, and then as before."""
+        replaced = [layer for layer in self._layers if "forward" not in vars(layer)]
+        for layer in replaced:
+            layer.forward = partial(_multiply, self._weight_of(layer), layer)
+        try:
+            yield
+        finally:
+            for layer in replaced:
+                del layer.forward
+
+    def _weight_of(self, layer: Any) -> torch.Tensor:
+        state = _state(layer.weight)
+        packed = self._packed.get(layer)
+        # Weights may be edited or replaced while the model is in use; what was packed is then old.
+        if packed is None or packed.state != state:
+            packed = _PackedLinear(_pack(layer.weight), state)
+            self._packed[layer] = packed
+        return packed.weight
+
+
+def _state(weight: torch.Tensor) -> tuple[int, int]:
+    # Tensors made in inference mode count no versions; they can't be edited outside of it either.
+    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
+
+
+def _can_be_packed(module: nn.Module) -> bool:
+    """Exactly ``nn.Linear``: quantised and adapted layers are subclasses with arithmetic of their own."""
+    if type(module) is not nn.Linear or not _operators_exist():
+        return False
+    weight = module.weight
+    return weight.device.type == "cpu" and weight.dtype in _DTYPES
+
+
+def _operators_exist() -> bool:
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def _pack(weight: torch.Tensor) -> torch.Tensor:
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(
+        weight.detach().contiguous(), _TYPICAL_ROWS
+    )
+    return packed
+
+
+def _multiply(weight: torch.Tensor, layer: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+        hidden, weight, layer.bias, "none", [], ""
+    )
+    return product
