@@ -171,6 +171,7 @@ class Run:
         # The bootstrap draws by place.
         scores["place"] = pd.factorize(scores["prompt_id"], sort=True)[0]
         self.scores = scores[scores["condition"] == "default"].astype({"alpha": float})
+        self.styles = self.scores.groupby(["split", "place"])["style"].first()
         keys = ["layer", "intervention", "alpha", "direction"]
         measured = ["is_refusal", "is_helpful", "is_degenerate", "refusal_score", "seen"]
         rows = self.scores.astype(dict.fromkeys(measured, float))
@@ -181,24 +182,36 @@ class Run:
         }
 
     def mean(
-        self, point: Point, column: str, splits: list[str], direction: str = "learned"
+        self,
+        point: Point,
+        column: str,
+        splits: list[str],
+        direction: str = "learned",
+        style: str | None = None,
     ) -> pd.Series[float]:
         """Mean of a column over samples, one value per prompt."""
         if (*point, direction) not in self.cells:
             raise MissingError(f"no completions of {point} {direction}")
         cell = self.cells[*point, direction]
         values = cell.loc[cell.index.get_level_values("split").isin(splits), column]
+        if style is not None:
+            values = values[self.styles.reindex(values.index).to_numpy() == style]
         if values.empty or values.isna().any():
             raise MissingError(f"scores of {point} {direction} are missing")
         return values
 
     def pair(
-        self, point: Point, column: str, splits: list[str], rival: str | None = None
+        self,
+        point: Point,
+        column: str,
+        splits: list[str],
+        rival: str | None = None,
+        style: str | None = None,
     ) -> tuple[Array, Array]:
         """The cell and, on the same prompts, the unsteered model or a control like the cell."""
-        after = self.mean(point, column, splits)
+        after = self.mean(point, column, splits, style=style)
         if rival is None:
-            before = self.mean((*point[:2], 0.0), column, splits)
+            before = self.mean((*point[:2], 0.0), column, splits, style=style)
         else:
             before = self.mean(point, column, splits, rival)
         if not after.index.equals(before.index):
@@ -278,8 +291,9 @@ def ablation_effect(run: Run, settings: dict[str, Any], point: Point, shared: in
 
 
 def benign_side_effect(run: Run, settings: dict[str, Any], point: Point, shared: int) -> Answer:
-    refuses, refused = run.pair(point, "is_refusal", [settings["split"]])
-    helps, helped = run.pair(point, "is_helpful", [settings["split"]])
+    style = settings.get("style")
+    refuses, refused = run.pair(point, "is_refusal", [settings["split"]], style=style)
+    helps, helped = run.pair(point, "is_helpful", [settings["split"]], style=style)
     rise = paired(refuses, refused, 0.05 / shared)
     drop = paired(helped, helps, 0.05 / shared)
     margin = settings["margin"]
@@ -459,6 +473,7 @@ CLAIMS: dict[str, Callable[..., Answer]] = {
     "alpha_raises_refusal": alpha_raises_refusal,
     "ablation_effect": ablation_effect,
     "benign_side_effect": benign_side_effect,
+    "sensitive_side_effect": benign_side_effect,
     "coherence": coherence,
     "generalization_gap": generalization_gap,
     "alpha_monotonicity": alpha_monotonicity,

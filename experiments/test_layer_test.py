@@ -30,6 +30,11 @@ def test_benign_side_effect(steering, steered_cell):
     steering.check("benign_side_effect", steered_cell)
 
 
+def test_sensitive_side_effect(steering, steered_cell):
+    """The same on the benign prompts that sound harmful and are not."""
+    steering.check("sensitive_side_effect", steered_cell)
+
+
 def test_generalization_gap(steering, steered_cell):
     """The effect is about as large on shifted phrasing as on the familiar one."""
     steering.check("generalization_gap", steered_cell)

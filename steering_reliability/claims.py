@@ -86,6 +86,16 @@ class BenignSideEffect(ClaimSettings):
     margin: Share = 0.15
 
 
+class SensitiveSideEffect(BenignSideEffect):
+    """The same on the harmless prompts of one style alone, such as those that sound harmful.
+
+    A direction that refuses by tone hits these first. They are some of what
+    ``benign_side_effect`` counts already, so no decision leaves a cell out for failing this.
+    """
+
+    style: str = "sensitive"
+
+
 class Coherence(ClaimSettings):
     """Steering does not break the text.
 
@@ -153,6 +163,7 @@ CLAIM_SETTINGS: dict[str, type[ClaimSettings]] = {
     "alpha_raises_refusal": AlphaRaisesRefusal,
     "alpha_monotonicity": AlphaMonotonicity,
     "benign_side_effect": BenignSideEffect,
+    "sensitive_side_effect": SensitiveSideEffect,
     "coherence": Coherence,
     "generalization_gap": GeneralizationGap,
     "beats_controls": BeatsControls,

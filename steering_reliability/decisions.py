@@ -272,6 +272,9 @@ def _excluded(
 def _speaks_of(verdict: Verdict, cell: Cell, goal: Goal) -> bool:
     """Whether a verdict is about this cell, or its layer's alphas, when used for this goal."""
     about = verdict.details
+    # Of some prompts that benign_side_effect, and the cost itself, count already.
+    if verdict.claim == "sensitive_side_effect":
+        return False
     if about.get("layer") != cell.layer:
         return False
     if verdict.claim == "alpha_monotonicity":

@@ -20,6 +20,7 @@ from steering_reliability.expectations.cell_claims import (
     baseline_refusal,
     benign_side_effect,
     coherence,
+    sensitive_side_effect,
 )
 from steering_reliability.expectations.comparison_claims import (
     alpha_monotonicity,
@@ -38,6 +39,7 @@ EXPECTATIONS: dict[str, Callable[[Question], Verdict]] = {
     "alpha_raises_refusal": alpha_raises_refusal,
     "alpha_monotonicity": alpha_monotonicity,
     "benign_side_effect": benign_side_effect,
+    "sensitive_side_effect": sensitive_side_effect,
     "coherence": coherence,
     "generalization_gap": generalization_gap,
     "beats_controls": beats_controls,

@@ -85,10 +85,12 @@ class Question:
             goal=None,
         )
 
-    def pair(self, column: str, split: str, unseen: bool = False) -> tuple[Floats, Floats]:
+    def pair(
+        self, column: str, split: str, unseen: bool = False, style: str | None = None
+    ) -> tuple[Floats, Floats]:
         """Per-prompt values of the steered cell and of the unsteered model, ``[n]`` each."""
         cells = (self.cell, self.cell.baseline)
-        after, before = self.table.aligned(cells, column, (split,), unseen)
+        after, before = self.table.aligned(cells, column, (split,), unseen, style)
         return after, before
 
     def verdict(

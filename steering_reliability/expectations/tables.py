@@ -100,7 +100,12 @@ class ScoreTable:
         return bool((self._split_codes[self._rows[cell]] == self.splits.index(split)).any())
 
     def values(
-        self, cell: Cell, column: str, splits: Iterable[str], unseen: bool = False
+        self,
+        cell: Cell,
+        column: str,
+        splits: Iterable[str],
+        unseen: bool = False,
+        style: str | None = None,
     ) -> tuple[NDArray[np.int64], Floats]:
         """Prompts (as codes, ascending) and their means over samples, ``[n]`` each.
 
@@ -108,18 +113,19 @@ class ScoreTable:
             column: a numeric or boolean column of the frame.
             splits: splits taken together.
             unseen: whether to leave out prompts that the direction was learned from.
+            style: the one style of prompts that counts; all do if None.
 
         Raises:
             MissingScoresError: the cell, a split of it, or a score of it is missing.
         """
         splits = tuple(splits)
-        key = (cell, column, splits, unseen)
+        key = (cell, column, splits, unseen, style)
         if key not in self._means:
-            self._means[key] = self._mean_by_prompt(cell, column, splits, unseen)
+            self._means[key] = self._mean_by_prompt(cell, column, splits, unseen, style)
         return self._means[key]
 
     def _mean_by_prompt(
-        self, cell: Cell, column: str, splits: tuple[str, ...], unseen: bool
+        self, cell: Cell, column: str, splits: tuple[str, ...], unseen: bool, style: str | None
     ) -> tuple[NDArray[np.int64], Floats]:
         if cell not in self._rows:
             raise MissingScoresError(f"no completions of {cell.id}")
@@ -128,9 +134,12 @@ class ScoreTable:
         keep = np.isin(self._split_codes[rows], codes)
         if unseen:
             keep &= ~self._seen[rows]
+        if style is not None:
+            keep &= self._of_style(style)[rows]
         rows = rows[keep]
         if len(rows) == 0:
-            raise MissingScoresError(f"no completions of {cell.id} on {', '.join(splits)}")
+            which = f", style {style}" if style is not None else ""
+            raise MissingScoresError(f"no completions of {cell.id} on {', '.join(splits)}{which}")
         values = self._column(column)[rows]
         if np.isnan(values).any():
             count = int(np.isnan(values).sum())
@@ -147,8 +156,18 @@ class ScoreTable:
             self._columns[name] = column
         return self._columns[name]
 
+    def _of_style(self, style: str) -> NDArray[np.bool_]:
+        if "style" not in self._scores.columns:
+            raise MissingScoresError("the scores have no column style")
+        return np.asarray(self._scores["style"] == style, dtype=bool)
+
     def aligned(
-        self, cells: Iterable[Cell], column: str, splits: Iterable[str], unseen: bool = False
+        self,
+        cells: Iterable[Cell],
+        column: str,
+        splits: Iterable[str],
+        unseen: bool = False,
+        style: str | None = None,
     ) -> list[Floats]:
         """Per-prompt means of several cells in the same order of prompts, ``[n]`` each.
 
@@ -156,7 +175,7 @@ class ScoreTable:
             MissingScoresError: the cells were not run on the same prompts, or scores are missing.
         """
         cells, splits = list(cells), tuple(splits)
-        found = [self.values(cell, column, splits, unseen) for cell in cells]
+        found = [self.values(cell, column, splits, unseen, style) for cell in cells]
         first = found[0][0]
         for cell, (prompts, _) in zip(cells, found, strict=True):
             if not np.array_equal(prompts, first):

@@ -14,7 +14,9 @@ from steering_reliability.claims import (
     AlphaMonotonicity,
     BaselineRefusal,
     BeatsControls,
+    BenignSideEffect,
     ClaimSettings,
+    Coherence,
     SomeLayerSteers,
 )
 from steering_reliability.completions import Completion
@@ -140,7 +142,7 @@ def claim_targets(plan: LevelPlan, claim: str) -> list[Target]:
     if isinstance(settings, AblationEffect):
         cells = [Cell(layer, kind, settings.alpha) for layer, kind in plan.series]
         return [Target.of(cell) for cell in cells if cell.intervention == "ablate"]
-    any_intervention = claim in ("coherence", "benign_side_effect")
+    any_intervention = isinstance(settings, Coherence | BenignSideEffect)
     return [
         Target.of(cell)
         for cell in plan.steered_cells

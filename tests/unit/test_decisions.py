@@ -79,6 +79,13 @@ class TestBestLayer:
         excluded = {c["cell"]: c["excluded"] for c in decision["candidates"]}
         assert excluded[L12_HIGH.id] == "fails benign_side_effect"
 
+    def test_the_claim_about_some_benign_prompts_leaves_no_cell_out(self) -> None:
+        scores = level(l8=(0.4, 0.05), l12=(0.6, 0.05))
+        verdicts = [failed("sensitive_side_effect", L12), failed("sensitive_side_effect", L8)]
+        assert decisions.best_layer(scores, verdicts) == decisions.best_layer(scores, [])
+        points = decisions.operating_points(scores, verdicts)
+        assert points == decisions.operating_points(scores, [])
+
     def test_a_layer_that_is_not_monotone_is_out(self) -> None:
         scores = level(l8=(0.4, 0.05), l12=(0.6, 0.05))
         verdict = failed("alpha_monotonicity", L12, intervention=None, alpha=None)

@@ -196,6 +196,36 @@ class TestSideEffects:
         assert verdict.estimate == pytest.approx(worse)
 
     @pytest.mark.parametrize(
+        ("refused", "n", "outcome"),
+        [(0.02, 50, "pass"), (0.20, 50, "inconclusive"), (0.60, 50, "fail")],
+    )
+    def test_the_sensitive_benign_prompts_are_judged_alone(
+        self, refused: float, n: int, outcome: str
+    ) -> None:
+        styles = ["sensitive"] * n + ["everyday"] * (3 * n)
+        everyday = np.zeros(3 * n)
+        scores = pd.concat(
+            [
+                block(ADD2.baseline, "benign", np.zeros(4 * n)).assign(style=styles),
+                block(ADD2, "benign", np.r_[share(refused, n), everyday]).assign(style=styles),
+            ]
+        )
+        verdict = ask("sensitive_side_effect", scores)
+        assert verdict.outcome == outcome
+        assert (verdict.n, verdict.details["style"]) == (n, "sensitive")
+        assert verdict.estimate == pytest.approx(refused)
+        assert "on benign (sensitive) refusal" in verdict.message
+        # Among all prompts the same change is a quarter as large.
+        assert ask("benign_side_effect", scores).estimate == pytest.approx(refused / 4)
+
+    def test_sensitive_prompts_that_are_not_there_are_missing_data(self) -> None:
+        scores = grid({ADD2: {"benign": 0.05}})
+        assert ask("sensitive_side_effect", scores).outcome == "error"
+        verdict = ask("sensitive_side_effect", scores.assign(style="everyday"))
+        assert verdict.outcome == "error"
+        assert "on benign, style sensitive" in verdict.message
+
+    @pytest.mark.parametrize(
         ("broken", "outcome"),
         [(0.0, "pass"), (0.08, "pass"), (0.15, "inconclusive"), (0.3, "fail")],
     )

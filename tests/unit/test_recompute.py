@@ -72,7 +72,9 @@ def make_scores(
         }
         blocks.append(pd.DataFrame(block))
     frame = pd.concat(blocks, ignore_index=True)
-    words = {"category": "fraud", "style": "direct", "prompt": "?", "text": "!"}
+    sensitive = (frame["split"] == "benign") & frame["prompt_id"].str.endswith(("3", "7"))
+    frame["style"] = np.where(sensitive, "sensitive", "direct")
+    words = {"category": "fraud", "prompt": "?", "text": "!"}
     numbers = dict.fromkeys(("char_length", "mean_logprob", "mean_entropy"), 1.0)
     rest: dict[str, Any] = {**words, **numbers, "finish_reason": "stop", "refusal_log_odds": -1.0}
     return frame.assign(**rest)[list(SCORE_COLUMNS)]
