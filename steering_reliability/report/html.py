@@ -25,6 +25,7 @@ from steering_reliability.report.decided import decision_lines, prompting_lines
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
 from steering_reliability.report.significance import significance_rows
+from steering_reliability.report.steerability import WORST, steerability_shown
 from steering_reliability.results.atomic import write_text
 from steering_reliability.results.degenerate_bounds import degenerate_bounds
 
@@ -106,6 +107,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
     environment.filters.update(
         percent=labels.percent,
         points=labels.points,
+        nats=labels.nats,
         interval=labels.percent_interval,
         alpha=labels.alpha_text,
         p=labels.p_text,
@@ -144,6 +146,8 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         bound_rows=_bound_rows(data.scores),
         control_rows=_control_rows(data.controls, summary),
         tests=significance_rows(data.folder),
+        steerability=steerability_shown(data.folder, data.scores),
+        worst_shown=WORST,
         directions=_directions(data.manifest.get("directions") or []),
         browser=browser,
         shown=sum(len(examples) for examples in browser.values()),

@@ -64,6 +64,13 @@ def points(value: float | None) -> str:
     return f"{rounded:+d}".replace("-", MINUS) if rounded else "0"
 
 
+def nats(value: float | None, signed: bool = True) -> str:
+    """A change of log-odds or of a log-probability to two decimals; a dash if missing."""
+    if value is None or math.isnan(value):
+        return DASH
+    return number(value, signed).replace("-", MINUS)
+
+
 def percent_interval(low: float | None, high: float | None) -> str:
     """Bounds of a share's interval in per cent, ``[8-42]``; empty if missing."""
     if low is None or high is None or math.isnan(low) or math.isnan(high):

@@ -1,0 +1,82 @@
+"""How single prompts answer to steering, as the page tells it; the numbers are in two tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from steering_reliability.report import labels
+from steering_reliability.results.steerability import (
+    MEASURES,
+    STEERABILITY_COLUMNS,
+    STEERABILITY_SUMMARY_COLUMNS,
+)
+
+MEASURE = MEASURES[0]
+WORST = 5
+_SERIES = ["split", "layer", "intervention_type"]
+# Where less refusal is no failure of what is to raise it.
+_HARMLESS = "benign"
+_WORDS = ("reason", "alphas", "category", "style", "group")
+
+
+@dataclass(frozen=True)
+class Steerability:
+    """What the page shows; empty where the run has no such tables, or damaged ones.
+
+    Attributes:
+        overall: a row per (layer, intervention) and split, with the ``alphas`` of the slope.
+        groups: the same by category and style.
+        worst: of every series the ``WORST`` prompts that go furthest against the steering, with
+            their text.
+    """
+
+    overall: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    worst: list[dict[str, Any]] = field(default_factory=list)
+
+
+def steerability_shown(folder: Path, scores: pd.DataFrame) -> Steerability:
+    """From ``tables/steerability.csv`` and its summary; the prompts' texts from the scores.
+
+    Args:
+        folder: the run folder.
+        scores: the run's scores frame.
+    """
+    slopes = _read(folder, "steerability", STEERABILITY_COLUMNS)
+    summary = _read(folder, "steerability_summary", STEERABILITY_SUMMARY_COLUMNS)
+    if slopes is None or summary is None:
+        return Steerability()
+    alphas = slopes.drop_duplicates(_SERIES)[[*_SERIES, "alphas"]]
+    shown = summary[summary["measure"] == MEASURE].merge(alphas, on=_SERIES, how="left")
+    whole = shown["group_by"] == "split"
+    return Steerability(
+        labels.records(shown[whole]), labels.records(shown[~whole]), _worst(slopes, scores)
+    )
+
+
+def _worst(slopes: pd.DataFrame, scores: pd.DataFrame) -> list[dict[str, Any]]:
+    slope = slopes[f"{MEASURE}_slope"].astype(float)
+    wanted = slope.where(slopes["intervention_type"] == "add", -slope)
+    rows = slopes.assign(slope=slope, wanted=wanted)
+    against = rows[(rows["wanted"] < 0) & (rows["split"] != _HARMLESS)]
+    worst = against.sort_values("wanted", kind="stable").groupby(_SERIES, sort=False).head(WORST)
+    # In the order of the table, each series' worst first.
+    first = slopes.reset_index().groupby(_SERIES)["index"].first().rename("first")
+    worst = worst.join(first, on=_SERIES).sort_values(["first", "wanted"], kind="stable")
+    texts = scores.drop_duplicates(["split", "prompt_id"])[["split", "prompt_id", "prompt"]]
+    return labels.records(worst.merge(texts, on=["split", "prompt_id"], how="left"))
+
+
+def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    try:
+        words = dict.fromkeys(_WORDS, str)
+        table = pd.read_csv(folder / "tables" / f"{name}.csv", dtype=words)
+    except (OSError, ValueError):
+        return None
+    if not set(columns).issubset(table.columns):
+        return None
+    return table.fillna(dict.fromkeys(_WORDS, ""))
