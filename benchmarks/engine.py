@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -220,31 +221,33 @@ def measure_peers(
     return rows
 
 
-def matmul_limit(model: LoadedModel, rows: int, repeats: int = 7) -> tuple[float, float]:
+def matmul_limit(
+    model: LoadedModel, rows: int, *, packed: bool, repeats: int = 7
+) -> tuple[float, float]:
     """FLOP/s of the model's own matrix products and nothing else, and their FLOP per row.
 
     Each weight is multiplied once by ``rows`` rows, in the model's order, so that weights come
-    from memory as they do when decoding. The output matrix is taken in blocks, as the engine does.
+    from memory as they do when decoding.
+
+    Args:
+        model: the model.
+        rows: rows of the batch.
+        packed: with weights in oneDNN's layout, as the engine does, or as torch does by itself.
+        repeats: passes of which the median is told.
     """
-    head = model.hf_model.get_output_embeddings()
-    weights = [
-        module.weight
-        for module in model.hf_model.modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    ]
-    weights += list(head.weight.split(2048))
+    layers = [m for m in model.hf_model.modules() if isinstance(m, torch.nn.Linear)]
     inputs = {
         width: torch.randn(rows, width, dtype=model.dtype)
-        for width in {weight.shape[1] for weight in weights}
+        for width in {layer.in_features for layer in layers}
     }
     seconds = []
-    with torch.inference_mode():
+    with torch.inference_mode(), model.packed.in_use() if packed else nullcontext():
         for _ in range(repeats + 1):
             started = time.perf_counter()
-            for weight in weights:
-                torch.mm(inputs[weight.shape[1]], weight.t())
+            for layer in layers:
+                layer(inputs[layer.in_features])
             seconds.append(time.perf_counter() - started)
-    per_row = 2 * sum(weight.numel() for weight in weights)
+    per_row = 2 * sum(layer.weight.numel() for layer in layers)
     return per_row * rows / statistics.median(seconds[1:]), per_row
 
 
@@ -263,7 +266,8 @@ def measure_slots(slots: int, n_steps: int = 30) -> dict[str, Any]:
         # A step that admits prompts also prefills; the median is one that only decodes.
         engine.pump()
         seconds.append(time.perf_counter() - started)
-    limit, per_row = matmul_limit(work.model, slots)
+    limit, per_row = matmul_limit(work.model, slots, packed=True)
+    torchs, _ = matmul_limit(work.model, slots, packed=False)
     step = statistics.median(seconds)
     reached = per_row * slots / step
     context = max(len(r.tokens) for r in requests) + settings.max_new_tokens
@@ -272,7 +276,9 @@ def measure_slots(slots: int, n_steps: int = 30) -> dict[str, Any]:
         "tokens_per_second": slots / step,
         "decode_gflops": reached / 1e9,
         "matmul_gflops": limit / 1e9,
+        "torch_gflops": torchs / 1e9,
         "share_of_limit": reached / limit,
+        "share_of_torchs": reached / torchs,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB,
         "slots_gib": memory_need(work.model, context).of(slots) / _GIB,
     }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from steering_reliability.engine.attention import round_up_keys
+from steering_reliability.engine.attention import KEY_STEP, round_up_keys
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Prefix:
 
 
 class _SlotLayer(CacheLayerMixin):
-    """One layer's slots, ``[slots, kv_heads, max_length, d_head]``, allocated at first use."""
+    """One layer's slots, ``[blocks, slots, kv_heads, KEY_STEP, d_head]``, allocated at first use."""
 
     is_sliding = False
 
@@ -40,11 +40,11 @@ class _SlotLayer(CacheLayerMixin):
         self._cache = cache
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        slots, length = self._cache.slots, self._cache.max_length
+        blocks, slots = self._cache.max_length // KEY_STEP, self._cache.slots
         # Zeros, not empty: a masked key of weight 0 times NaN would still be NaN.
-        self.keys = key_states.new_zeros(slots, key_states.shape[1], length, key_states.shape[3])
-        self.values = value_states.new_zeros(
-            slots, value_states.shape[1], length, value_states.shape[3]
+        self.keys, self.values = (
+            new.new_zeros(blocks, slots, new.shape[1], KEY_STEP, new.shape[3])
+            for new in (key_states, value_states)
         )
         self.is_initialized = True
 
@@ -55,16 +55,20 @@ class _SlotLayer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
-        rows, queries = key_states.shape[0], key_states.shape[2]
         cache = self._cache
+        rows, queries = key_states.shape[0], key_states.shape[2]
+        new = (self.keys, key_states), (self.values, value_states)
         if queries == 1:
-            self.keys[cache.row_index[:rows], :, cache.positions[:rows]] = key_states[:, :, 0]
-            self.values[cache.row_index[:rows], :, cache.positions[:rows]] = value_states[:, :, 0]
+            block, place = cache.positions[:rows] // KEY_STEP, cache.positions[:rows] % KEY_STEP
+            for held, states in new:
+                held[block, cache.row_index[:rows], :, place] = states[:, :, 0]
         else:
             start = cache.prefill_start
-            self.keys[:rows, :, start : start + queries] = key_states
-            self.values[:rows, :, start : start + queries] = value_states
-        return self.keys[:rows, :, : cache.n_keys], self.values[:rows, :, : cache.n_keys]
+            for block_number, inside, outside in _segments(start, start + queries):
+                for held, states in new:
+                    held[block_number, :rows, :, inside] = states[:, :, outside]
+        blocks = cache.n_keys // KEY_STEP
+        return self.keys[:blocks, :rows], self.values[:blocks, :rows]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self._cache.n_keys, 0
@@ -76,12 +80,21 @@ class _SlotLayer(CacheLayerMixin):
         return self._cache.max_length
 
 
+def _segments(start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
+    """Positions by block: its number, where they are in the block, and where from ``start`` on."""
+    for block in range(start // KEY_STEP, -(-stop // KEY_STEP)):
+        first = block * KEY_STEP
+        begin, end = max(start, first), min(stop, first + KEY_STEP)
+        yield block, slice(begin - first, end - first), slice(begin - start, end - start)
+
+
 class SlotCache(Cache):
     """Keys and values of all rows, through transformers' own ``Cache`` interface.
 
     Before each forward the engine says where the rows write (``positions``, or
     ``prefill_start`` for several tokens of the first rows) and how many keys are read
-    (``n_keys``).
+    (``n_keys``). What a layer's ``update`` returns is for :func:`slot_attention` alone: blocks of
+    positions, each of which lies together in memory.
 
     Args:
         n_layers: blocks of the model.
@@ -101,39 +114,45 @@ class SlotCache(Cache):
 
     def read(self, row: int, start: int, stop: int) -> Prefix:
         """A copy of what a row holds for the positions from ``start`` up to ``stop``."""
-        keys = tuple(layer.keys[row, :, start:stop].clone() for layer in self._used())
-        values = tuple(layer.values[row, :, start:stop].clone() for layer in self._used())
-        return Prefix(keys, values)
+
+        def held(tensor: torch.Tensor) -> torch.Tensor:
+            parts = [tensor[block, row, :, inside] for block, inside, _ in _segments(start, stop)]
+            return torch.cat(parts, dim=1)
+
+        return Prefix(
+            tuple(held(layer.keys) for layer in self._used()),
+            tuple(held(layer.values) for layer in self._used()),
+        )
 
     def write(self, row: int, start: int, prefix: Prefix) -> None:
         """Put a prefix into a row, from position ``start`` on."""
-        stop = start + prefix.length
-        rooms = []
+        segments = list(_segments(start, start + prefix.length))
+        rooms, computed = [], []
         for layer, keys, values in zip(self.layers, prefix.keys, prefix.values, strict=False):
             if not layer.is_initialized:
                 layer.lazy_initialization(keys[None], values[None])
-            rooms += [layer.keys[row, :, start:stop], layer.values[row, :, start:stop]]
+            for held, states in ((layer.keys, keys), (layer.values, values)):
+                rooms += [held[block, row, :, inside] for block, inside, _ in segments]
+                computed += [states[:, outside] for _, _, outside in segments]
         if rooms:
-            computed = [
-                tensor for pair in zip(prefix.keys, prefix.values, strict=True) for tensor in pair
-            ]
             torch._foreach_copy_(rooms, computed)
 
-    def move_row(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` positions of one row to another."""
-        for layer in self._used():
-            layer.keys[target, :, :length] = layer.keys[source, :, :length]
-            layer.values[target, :, :length] = layer.values[source, :, :length]
+    def move_row(self, source: int, target: int) -> None:
+        """Copy one row to another."""
+        for tensor in self._tensors():
+            tensor[:, target] = tensor[:, source]
 
-    def empty_row(self, row: int, length: int) -> None:
-        """Forget the first ``length`` positions of a row that overflowed (float16, a huge alpha).
+    def empty_row(self, row: int) -> None:
+        """Forget a row that overflowed (float16, a huge alpha).
 
         What stays behind is masked, but would still reach the row's next completion: a weight of
         0 times infinity is no number.
         """
-        used = [tensor for layer in self._used() for tensor in (layer.keys, layer.values)]
-        if used:
-            torch._foreach_zero_([tensor[row, :, :length] for tensor in used])
+        for tensor in self._tensors():
+            tensor[:, row] = 0
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [tensor for layer in self._used() for tensor in (layer.keys, layer.values)]
 
     def _used(self) -> list[Any]:
         return [layer for layer in self.layers if layer.is_initialized]

@@ -12,6 +12,8 @@ class RowMeasures:
 
     def __init__(self, model: LoadedModel, slots: int) -> None:
         device = model.device
+        self._n_rows = slots
+        self._scratch: torch.Tensor | None = None
         self._log_probability = torch.zeros(slots, dtype=torch.float64, device=device)
         self._entropy = torch.zeros(slots, dtype=torch.float64, device=device)
         self._tokens = torch.zeros(slots, dtype=torch.float64, device=device)
@@ -40,7 +42,7 @@ class RowMeasures:
         # One exponential per logit serves the normaliser and the entropy.
         peak = logits.amax(dim=-1, keepdim=True)
         shifted = logits.sub_(peak)
-        weights = shifted.exp()
+        weights = self._exponentials(shifted)
         mass = weights.sum(dim=-1)
         normaliser = mass.log()
         expected = weights.mul_(shifted).sum(dim=-1) / mass
@@ -53,6 +55,12 @@ class RowMeasures:
             refusal = shifted[:, self._refusal].logsumexp(-1)
             log_odds = refusal - shifted[:, self._compliance].logsumexp(-1)
             self._log_odds[:n] = torch.where(first, log_odds.double(), self._log_odds[:n])
+
+    def _exponentials(self, logits: torch.Tensor) -> torch.Tensor:
+        # A fresh matrix of this size would be mapped and cleared by the system at every step.
+        if self._scratch is None or self._scratch.shape[1] != logits.shape[1]:
+            self._scratch = logits.new_empty(self._n_rows, logits.shape[1])
+        return torch.exp(logits, out=self._scratch[: logits.shape[0]])
 
     def read(self, row: int) -> dict[str, float]:
         """A finished completion's measurements, in nats."""

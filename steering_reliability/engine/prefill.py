@@ -136,7 +136,7 @@ class Prefiller:
             needs_logits=False,
         )
         prefix = self._scratch.read(0, start, stop)
-        self._scratch.empty_row(0, stop + filling)
+        self._scratch.empty_row(0)
         return prefix
 
 

@@ -178,7 +178,7 @@ class SlotEngine:
         self._rows[row] = None
         self._steering.set_row(row, None)
         if not math.isfinite(measurements["mean_logprob"]):
-            self._cache.empty_row(row, int(self._cache.positions[row]))
+            self._cache.empty_row(row)
         self._park(row)
         return Completion(
             prompt_id=request.prompt_id,
@@ -210,7 +210,7 @@ class SlotEngine:
         return n
 
     def _move(self, source: int, target: int) -> None:
-        self._cache.move_row(source, target, int(self._cache.positions[source]))
+        self._cache.move_row(source, target)
         self._steering.move_row(source, target)
         self._measures.move_row(source, target)
         for state in (self._cache.positions, self._next_token, self._n_generated):
