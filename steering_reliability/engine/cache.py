@@ -31,7 +31,7 @@ class Prefix:
 
 
 class _SlotLayer(CacheLayerMixin):
-    """One layer's slots, ``[blocks, slots, kv_heads, KEY_STEP, d_head]``, allocated at first use."""
+    """A layer's slots, ``[blocks, slots, kv_heads, KEY_STEP, d_head]``, allocated at first use."""
 
     is_sliding = False
 

@@ -12,6 +12,10 @@ import hashlib
 import numpy as np
 import torch
 
+# Tokens among which the mass of top_p nearly always lies; sorting a whole vocabulary at every step
+# would cost more than the model.
+_LIKELY = 256
+
 
 def request_noise(seed: int, prompt_id: str, sample: int, n_positions: int) -> np.ndarray:
     """Uniform noise in [0, 1) for each position of one sample of a prompt.
@@ -40,12 +44,27 @@ def choose_tokens(
     """
     if temperature == 0:
         return logits.argmax(dim=-1)
-    probabilities, order = torch.softmax(logits / temperature, dim=-1).sort(dim=-1, descending=True)
-    cumulative = probabilities.double().cumsum(dim=-1)
-    kept = (cumulative - probabilities) < top_p
-    mass = torch.where(kept, probabilities.double(), 0.0).sum(dim=-1, keepdim=True)
-    target = noise.to(cumulative)[:, None] * mass
-    position = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    probabilities = torch.softmax(logits / temperature, dim=-1)
+    if top_p >= 1:
+        return _in_order(probabilities, noise, top_p)
+    likely, order = probabilities.topk(min(_LIKELY, probabilities.shape[-1]), dim=-1)
+    chosen = order.gather(-1, _in_order(likely, noise, top_p)[:, None]).squeeze(-1)
+    # Each row for itself: what a row's choice is computed from must not depend on its mates.
+    flat = likely.double().sum(dim=-1) < top_p
+    if bool(flat.any()):
+        every, order = probabilities[flat].sort(dim=-1, descending=True)
+        places = _in_order(every, noise[flat], top_p)
+        chosen[flat] = order.gather(-1, places[:, None]).squeeze(-1)
+    return chosen
+
+
+def _in_order(probabilities: torch.Tensor, noise: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Where the noise falls in each row's cumulative mass, up to ``top_p`` of it."""
+    wide = probabilities.double()
+    cumulative = wide.cumsum(dim=-1)
+    kept = (cumulative - wide) < top_p
+    mass = torch.where(kept, wide, 0.0).sum(dim=-1, keepdim=True)
+    position = torch.searchsorted(cumulative, noise.to(cumulative)[:, None] * mass, right=True)
     # Logits that are no numbers, after an overflow, keep no token; they must not stop other rows.
     last_kept = (kept.sum(dim=-1) - 1).clamp(min=0)
-    return order.gather(-1, torch.minimum(position, last_kept)[:, None]).squeeze(-1)
+    return torch.minimum(position.squeeze(-1), last_kept)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -41,8 +40,9 @@ class PackedLinears:
     """
 
     def __init__(self, hf_model: nn.Module) -> None:
-        self._layers = [module for module in hf_model.modules() if _can_be_packed(module)]
-        self._packed: dict[nn.Module, _PackedLinear] = {}
+        linears = (module for module in hf_model.modules() if isinstance(module, nn.Linear))
+        self._layers = [linear for linear in linears if _can_be_packed(linear)]
+        self._packed: dict[nn.Linear, _PackedLinear] = {}
 
     @property
     def n_bytes(self) -> int:
@@ -54,14 +54,15 @@ class PackedLinears:
         """Let the model multiply with packed weights for a while, and then as before."""
         replaced = [layer for layer in self._layers if "forward" not in vars(layer)]
         for layer in replaced:
-            layer.forward = partial(_multiply, self._weight_of(layer), layer)
+            multiply = partial(_multiply, self._weight_of(layer), layer)
+            layer.forward = multiply  # type: ignore[method-assign]
         try:
             yield
         finally:
             for layer in replaced:
                 del layer.forward
 
-    def _weight_of(self, layer: Any) -> torch.Tensor:
+    def _weight_of(self, layer: nn.Linear) -> torch.Tensor:
         state = _state(layer.weight)
         packed = self._packed.get(layer)
         # Weights may be edited or replaced while the model is in use; what was packed is then old.
@@ -76,11 +77,11 @@ def _state(weight: torch.Tensor) -> tuple[int, int]:
     return weight.data_ptr(), 0 if weight.is_inference() else weight._version
 
 
-def _can_be_packed(module: nn.Module) -> bool:
-    """Exactly ``nn.Linear``: quantised and adapted layers are subclasses with arithmetic of their own."""
-    if type(module) is not nn.Linear or not _operators_exist():
+def _can_be_packed(linear: nn.Linear) -> bool:
+    """Exactly ``nn.Linear``: quantisers and adapters subclass it with arithmetic of their own."""
+    if type(linear) is not nn.Linear or not _operators_exist():
         return False
-    weight = module.weight
+    weight = linear.weight
     return weight.device.type == "cpu" and weight.dtype in _DTYPES
 
 
