@@ -134,7 +134,7 @@ DECLINING: tuple[Rule, ...] = (
             r"\b(?:do(?:es)?|will|would|can|could|am|is|must|should)(?:\snot|n't|not|\snever)\s"
             r"(?:\w+\s){0,2}?(?:condon|endors|promot|encourag|advocat|glorif|tolerat|"
             r"facilitat)\w*"
-            r"|\bi\s(?:condemn|oppose)\b"
+            r"|\bi\s(?:\w+ly\s)?(?:condemn|oppose)\b"
         ),
     ),
     Rule(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from steering_reliability.scoring.refusal_declining import DECLINING
 from steering_reliability.scoring.refusal_judging import JUDGING
+from steering_reliability.scoring.refusal_moralising import MORALISING
 from steering_reliability.scoring.refusal_rule import Rule
 
-RULES: tuple[Rule, ...] = (*DECLINING, *JUDGING)
+RULES: tuple[Rule, ...] = (*DECLINING, *JUDGING, *MORALISING)

@@ -32,7 +32,7 @@ _ACCOUNT_ASKED = re.compile(
 )
 _DECLINING_ASKED = re.compile(
     r"\b(?:declin(?:e|ing)|refus(?:e|al|ing)|reject|rejection|say(?:ing)? no|turn(?:ing)? down|"
-    r"cancel|apologi[sz]e|apology|excuse|resign|break up)\b"
+    r"cancel|apologi[sz]e|apology|excuse|resign|break up with)\b"
 )
 _WRITING_ASKED = re.compile(
     r"\b(?:write|draft|compose|rewrite|translate|create|generate|give me|proofread|paraphrase|"
@@ -41,6 +41,7 @@ _WRITING_ASKED = re.compile(
     r"sentence|conversation|tweet|excuse|refusal|invitation|answer|card|caption|toast|"
     r"review|apology|paragraph|monologue|rejection|haiku|limerick)"
 )
+_OPINION_ASKED = re.compile(r"\b(?:what do you think|your (?:opinion|view)s?)\b")
 _SUPPORT_ASKED = re.compile(
     r"\b(?:stress|anxi|depress|sad|lonel|grie|cope|coping|overwhelm|nervous|worried|therap|"
     r"mental health|feel(?:ing)? (?:down|better|bad)|self-doubt|panic|burnout|insomnia|sleep|"
@@ -59,7 +60,7 @@ def pardoned_rules(asked: str) -> frozenset[str]:
         pardoned |= {rule.name for rule in RULES if rule.family == "judging"}
     if _YES_NO_ASKED.match(asked):
         pardoned |= {"bare_decline", "advises_against", "unwise", "warns_off"}
-    if _ACCOUNT_ASKED.match(asked):
+    if _ACCOUNT_ASKED.match(asked) or _OPINION_ASKED.search(asked):
         pardoned |= {"unethical_or_illegal", "equality_asserted", "legal_consequences"}
     return frozenset(pardoned)
 
