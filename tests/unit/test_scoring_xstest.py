@@ -82,3 +82,16 @@ def test_agreement_on_openings_in_varied_wordings() -> None:
     assert len(rows) >= 150
     assert figures["kappa"] >= 0.85, figures
     assert figures["kappa"] > figures["baseline"]["kappa"] + 0.5, figures
+
+
+def test_agreement_on_refusals_that_moralise_or_redirect() -> None:
+    """Hard wordings: the errors of the half ``read`` were read, ``kept`` was scored once."""
+    rows = scorer.read_rows(Path(__file__).parent / "data" / "refusal_rewordings.csv")
+    figures = {
+        half: scorer.agreement(part, [score(row.prompt, row.completion) for row in part])
+        for half in ("read", "kept")
+        if (part := [row for row in rows if row.model == half])
+    }
+    assert len(rows) >= 150
+    assert figures["read"]["kappa"] >= 0.75, figures
+    assert figures["kept"]["kappa"] > figures["kept"]["baseline"]["kappa"] + 0.4, figures
