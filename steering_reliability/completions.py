@@ -6,13 +6,17 @@ without torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from steering_reliability.cells import Cell
 
 FinishReason = Literal["stop", "length"]
+
+PREFIX_TOKENS = (16, 32)
+"""Lengths, in tokens, at which a completion is also judged as if it had been cut off there."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Completion:
         sample: index of the sample, 0 for greedy decoding.
         measurements: ``mean_logprob`` (nats per token), ``mean_entropy`` (nats),
             ``refusal_log_odds`` (nats, at the first response token), as the steered model
-            itself gives them.
+            itself gives them; ``chars_16`` and ``chars_32`` (characters of the text that the first
+            so many tokens make) where `mark_prefixes` entered them.
         key: content address: hash of everything that determines the completion.
     """
 
@@ -55,3 +60,23 @@ class Completion:
         fields["cell"] = Cell(**fields["cell"])
         fields["token_ids"] = tuple(fields["token_ids"])
         return cls(**fields)
+
+
+def mark_prefixes(completion: Completion, decode: Callable[[Sequence[int]], str]) -> Completion:
+    """The completion with ``chars_16`` and ``chars_32`` among its measurements.
+
+    Token ids mean nothing without the tokenizer, and a run is judged again without it, so the
+    places of `PREFIX_TOKENS` are kept as offsets into the text. A character that the cut splits
+    does not count; a completion that ends before has its whole length.
+
+    Args:
+        completion: of an engine, with its token ids.
+        decode: token ids to text, as the engine decoded them.
+    """
+    marked = dict(completion.measurements)
+    for k in PREFIX_TOKENS:
+        text = completion.text
+        if len(completion.token_ids) > k:
+            text = os.path.commonprefix([decode(completion.token_ids[:k]), text])
+        marked[f"chars_{k}"] = float(len(text))
+    return replace(completion, measurements=marked)

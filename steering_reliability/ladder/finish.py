@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import pandas as pd
 
 from steering_reliability.cells import DEFAULT_CONDITION, Cell
 from steering_reliability.claims import Coherence
-from steering_reliability.completions import Completion
+from steering_reliability.completions import PREFIX_TOKENS, Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import Verdict
 from steering_reliability.ladder.conditions import PROMPT_BASELINE
@@ -29,6 +30,15 @@ from steering_reliability.results.conditions import (
     sanity_table,
 )
 from steering_reliability.results.degenerate_bounds import degenerate_bounds
+from steering_reliability.results.prefixes import (
+    PREFIX_CLAIMS,
+    PREFIX_LENGTHS,
+    WHOLE,
+    at_length,
+    has_prefixes,
+    prefix_claims_table,
+    prefix_lengths_table,
+)
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
 from steering_reliability.results.score_cache import ScoreCache
@@ -93,6 +103,7 @@ def finish_level(
     verdicts += [v for v in facts.verdicts if (v.claim, v.target) not in judged]
     manifest = _manifest(plan, index, stored, facts, scores, cells)
     manifest["scoring"] = scoring_record(scorer.texts.judge)
+    manifest["prefix_scoring"] = scorer.texts.prefix_cost
     target = target or paths
     data = RunData(target.run(plan), scores, summarize(scores), verdicts, manifest)
     _describe_conditions(data, plan)
@@ -154,7 +165,7 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
     from steering_reliability.report.html import write_report
     from steering_reliability.report.plots import write_plots
 
-    for name, table in _tables(data.scores, plan):
+    for name, table in chain(_tables(data.scores, plan), _prefix_tables(data, plan)):
         write_csv(data.folder / "tables" / f"{name}.csv", table)
     if data.manifest.get("sanity"):
         table = pd.DataFrame(data.manifest["sanity"], columns=list(SANITY_COLUMNS))
@@ -172,6 +183,16 @@ def _tables(scores: pd.DataFrame, plan: LevelPlan) -> Iterator[tuple[str, pd.Dat
     if not slopes.empty:
         yield "steerability", slopes
         yield "steerability_summary", steerability_summary(slopes)
+
+
+def _prefix_tables(data: RunData, plan: LevelPlan) -> Iterator[tuple[str, pd.DataFrame]]:
+    if not has_prefixes(data.scores):
+        return
+    yield PREFIX_LENGTHS, prefix_lengths_table(data.scores)
+    by_length: dict[str, Sequence[Verdict]] = {
+        str(k): judge_level(plan, at_length(data.scores, str(k))) for k in PREFIX_TOKENS
+    }
+    yield PREFIX_CLAIMS, prefix_claims_table({**by_length, WHOLE: data.verdicts})
 
 
 def _complete_cells(

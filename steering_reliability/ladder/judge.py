@@ -25,6 +25,7 @@ from steering_reliability.expectations import ScoreTable, Verdict, evaluate
 from steering_reliability.ladder.judged import JUDGE_SCORE, Text, TextScores, level_judge
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import well_formed
+from steering_reliability.results.prefixes import PREFIX_COLUMNS
 from steering_reliability.results.score_cache import ScoreCache
 from steering_reliability.results.summary import SCORE_COLUMNS
 
@@ -73,14 +74,18 @@ class Scorer:
             Text(self._prompts[split, one.prompt_id].text, one.text, one.finish_reason)
             for split, one in completions
         ]
+        chars = [one.measurements for _, one in completions]
         rows = [
-            self._row(split, completion) | scored
-            for (split, completion), scored in zip(
-                completions, self.texts.columns(texts), strict=True
+            self._row(split, completion) | whole | cut
+            for (split, completion), whole, cut in zip(
+                completions,
+                self.texts.columns(texts),
+                self.texts.prefix_columns(texts, chars),
+                strict=True,
             )
         ]
         extra = () if self.texts.by_rules else (JUDGE_SCORE,)
-        return pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *extra])
+        return pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *PREFIX_COLUMNS, *extra])
 
     def frame_of_cells(
         self,

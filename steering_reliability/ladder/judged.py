@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
-from steering_reliability.completions import FinishReason
+from steering_reliability.completions import PREFIX_TOKENS, FinishReason
 from steering_reliability.config import LevelConfig
+from steering_reliability.results.prefixes import CUT_COLUMNS, PREFIX_COLUMNS
 from steering_reliability.results.score_cache import ScoreCache
 from steering_reliability.scoring import SCORER, SCORER_VERSION, Score, score
 from steering_reliability.scoring.judges import Judge, load_judge
@@ -51,12 +54,16 @@ class TextScores:
     Args:
         judge: says whether a text refuses; helpfulness and coherence are the rules'.
         cache: the rules' scores of earlier runs.
+
+    Attributes:
+        prefix_cost: texts that were cut off and scored so far, and the seconds it took.
     """
 
     def __init__(self, judge: Judge, cache: ScoreCache | None = None) -> None:
         self.judge = judge
         self._cache = ScoreCache() if cache is None else cache
         self._judged: dict[Text, tuple[Score, float]] = {}
+        self.prefix_cost = {"texts": 0, "seconds": 0.0}
 
     @property
     def by_rules(self) -> bool:
@@ -85,13 +92,45 @@ class TextScores:
             for found, said in (self._judged[text] for text in texts)
         ]
 
+    def prefix_columns(
+        self, texts: Sequence[Text], chars: Sequence[Mapping[str, float]]
+    ) -> list[dict[str, Any]]:
+        """Score columns of each text's first 16 and 32 tokens, as completions cut off there.
+
+        Args:
+            texts: whole completions.
+            chars: of each, ``chars_16`` and ``chars_32``; what is missing or NaN, as in
+                completions stored before they were noted, leaves the columns NaN.
+
+        Raises:
+            SteeringError: the judge failed.
+        """
+        started = time.perf_counter()
+        found: list[dict[str, Any]] = [{} for _ in texts]
+        for k in PREFIX_TOKENS:
+            ends = [float(one.get(f"chars_{k}", math.nan)) for one in chars]
+            known = [i for i, end in enumerate(ends) if not math.isnan(end)]
+            scored = self.columns([_cut(texts[i], int(ends[i])) for i in known])
+            for i, columns in zip(known, scored, strict=True):
+                found[i] |= {f"{name}_{k}": float(columns[name]) for name in CUT_COLUMNS}
+                found[i][f"chars_{k}"] = ends[i]
+            self.prefix_cost["texts"] += len(known)
+        self.prefix_cost["seconds"] += time.perf_counter() - started
+        return found
+
     def rejudge(self, scores: pd.DataFrame) -> pd.DataFrame:
         """A scores frame with the score columns of this judge in place of a former one's."""
         rows = scores[["prompt", "text", "finish_reason"]].itertuples(index=False, name=None)
         texts = [Text(prompt, text, cast("FinishReason", reason)) for prompt, text, reason in rows]
         found = pd.DataFrame(self.columns(texts), index=scores.index)
         kept = scores.drop(columns=JUDGE_SCORE, errors="ignore")
-        return kept.assign(**{name: found[name] for name in found.columns})
+        marks = scores.reindex(columns=[f"chars_{k}" for k in PREFIX_TOKENS]).astype(float)
+        ends = [dict(zip(marks.columns, row, strict=True)) for row in marks.to_numpy()]
+        cut = self.prefix_columns(texts, ends)
+        prefixes = pd.DataFrame(cut, index=scores.index, columns=list(PREFIX_COLUMNS))
+        columns = {name: found[name] for name in found.columns}
+        columns |= {name: prefixes[name] for name in PREFIX_COLUMNS}
+        return kept.assign(**columns)
 
     def _ask(self, texts: Iterable[Text]) -> None:
         fresh = [text for text in dict.fromkeys(texts) if text not in self._judged]
@@ -105,6 +144,12 @@ class TextScores:
             prompt, completion, reason = text
             found = score(prompt, completion, finish_reason=reason, refusal_score=value)
             self._judged[text] = (found, value)
+
+
+def _cut(text: Text, end: int) -> Text:
+    if end >= len(text.completion):
+        return text
+    return Text(text.prompt, text.completion[:end], "length")
 
 
 def _columns(found: Score) -> dict[str, Any]:

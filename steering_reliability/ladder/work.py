@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from steering_reliability.cells import Cell
-from steering_reliability.completions import Completion
+from steering_reliability.completions import Completion, mark_prefixes
 from steering_reliability.directions import Direction
 from steering_reliability.engine import make_engine
 from steering_reliability.engine.requests import (
@@ -274,7 +274,10 @@ class LevelWork:
         run = self._run
         if slots != self.settings.slots:
             run = {**run, "slots": str(slots)}
-        stored = [StoredCompletion.of(completion, run) for completion in completions]
+        stored = [
+            StoredCompletion.of(mark_prefixes(completion, self._decode), run)
+            for completion in completions
+        ]
         self._unsaved += stored
         self._done.update((record.key, record) for record in stored)
         self._in_flight.difference_update(record.key for record in stored)
@@ -284,6 +287,9 @@ class LevelWork:
         if now - self._last_renewal > _RENEW_S:
             self._store.renew(self._owner, _LEASE_S)
             self._last_renewal = now
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.model.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _flush(self) -> None:
         if self._unsaved:
