@@ -165,6 +165,9 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
     from steering_reliability.report.html import write_report
     from steering_reliability.report.plots import write_plots
 
+    # What a former run of this name told must not be read as this one's.
+    for name in (PREFIX_LENGTHS, PREFIX_CLAIMS):
+        (data.folder / "tables" / f"{name}.csv").unlink(missing_ok=True)
     for name, table in chain(_tables(data.scores, plan), _prefix_tables(data, plan)):
         write_csv(data.folder / "tables" / f"{name}.csv", table)
     if data.manifest.get("sanity"):
