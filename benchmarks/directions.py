@@ -58,6 +58,8 @@ VARIANTS = (
     ("response", 14),
     ("response", 10),
     ("response", 20),
+    ("response", 4),
+    ("response", 24),
 )
 
 

@@ -42,8 +42,9 @@ def slot_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention of ``[rows, heads, queries, d_head]`` over the blocks of a slot cache.
 
-    Keys and values are ``[blocks, rows, kv_heads, KEY_STEP, d_head]``. ``attention_mask`` is true where a key is hidden, ``[rows, 1, queries, keys]``. Hidden scores
-    are replaced, not added to, so that no key left by an earlier row matters, infinite or not.
+    Keys and values are ``[blocks, rows, kv_heads, KEY_STEP, d_head]``. ``attention_mask`` is true
+    where a key is hidden, ``[rows, 1, queries, keys]``. Hidden scores are replaced, not added to,
+    so that no key left by an earlier row matters, infinite or not.
 
     Returns:
         ``[rows, queries, heads, d_head]`` and no weights, as the interface asks.
