@@ -13,6 +13,12 @@ completions again. Three worlds:
   alpha, drawn alike for all: what steering with a random "learned" direction is.
 - ``steers``: as ``exchangeable``, but the learned direction raises refusal. It shows that a ladder
   can pass what it must not pass in the other two.
+
+Over 200 ladders, where at most .05 is wanted, what ``full`` requires passes in .005 of ``inert``
+ones and in .105 of ``exchangeable`` ones, and fails in .995 and .895. The second is too often: the
+rank among random directions of one layer does not count that this layer, and what is done there,
+were chosen as the best of several. Fresh prompts do not undo that choice, since a direction's
+effect is its own.
 """
 
 from __future__ import annotations
