@@ -18,7 +18,7 @@ Over 200 ladders, where at most .05 is wanted, what ``full`` requires passes in 
 ones and in .105 of ``exchangeable`` ones, and fails in .995 and .895. The second is too often: the
 rank among random directions of one layer does not count that this layer, and what is done there,
 were chosen as the best of several. Fresh prompts do not undo that choice, since a direction's
-effect is its own.
+effect is its own. (At a cell that nobody chose the rank passes in .03, over 400.)
 """
 
 from __future__ import annotations
