@@ -98,7 +98,7 @@ def screen(
     log_odds = first_token_log_odds(model, encoded, [None, *steerings], opening_tokens(model))
     rises = (log_odds[:, 1:] - log_odds[:, :1]).T.numpy()
     low, high = bootstrap_bounds(rises)
-    kl = _benign_kl(model, benign, steerings, benign_tokens)
+    kl = benign_kl(model, benign, steerings, benign_tokens).mean(axis=0)
     upwards = np.array([cell.alpha > 0 for cell in cells])
     table = pd.DataFrame(
         {
@@ -156,13 +156,26 @@ def _check(
         raise SteeringError(f"benign_tokens: found {benign_tokens}, expected 1 or more")
 
 
-def _benign_kl(
+def benign_kl(
     model: LoadedModel,
     prompts: Sequence[Prompt],
     steerings: Sequence[Steering | None],
     n_tokens: int,
 ) -> NDArray[np.float64]:
-    """``[n_steerings]``: mean over prompts of the mean along the unsteered model's response."""
+    """KL(unsteered || steered) of the next token, averaged along the unsteered response.
+
+    Args:
+        model: the model.
+        prompts: benign prompts.
+        steerings: what to compare with the unsteered model.
+        n_tokens: first tokens of the unsteered model's greedy response, 1 or more.
+
+    Returns:
+        ``[n_prompts, n_steerings]``, in nats.
+
+    Raises:
+        SteeringError: a context that the model can't hold.
+    """
     unsteered = generate(
         model, prompts, [Cell(0, "add", 0)], {}, max_new_tokens=n_tokens, slots=len(prompts)
     )
@@ -176,4 +189,4 @@ def _benign_kl(
     kl = kl_from_unsteered(model, requests, steerings).numpy()
     weights = np.array(within, dtype=float)[:, None]
     along: NDArray[np.float64] = (kl * weights).sum(axis=2) / weights.sum(axis=2)
-    return along.mean(axis=0)
+    return along

@@ -33,6 +33,7 @@ from steering_reliability.config.sections import (
     GenerationSettings,
     LayersFrom,
     NonEmpty,
+    ProbeSettings,
     PromptBaseline,
     PromptSettings,
     SanitySettings,
@@ -61,6 +62,7 @@ class LevelConfig(Settings):
         decision: what the level decides for later ones, if anything.
         confirm: operating points of an earlier level to be confirmed, if any.
         prompt_baseline: a system prompt that steering is compared with, if any.
+        probes: side effects that are read off every cell without generating, if any.
         sanity: how far a confirmed effect is checked under other conditions, if at all.
         claims: settings of the claims by name, in the order of the file.
         inconclusive: whether an inconclusive claim fails the run.
@@ -80,6 +82,7 @@ class LevelConfig(Settings):
     decision: DecisionSettings | None = None
     confirm: ConfirmSettings | None = None
     prompt_baseline: PromptBaseline | None = None
+    probes: ProbeSettings | None = None
     sanity: SanitySettings | None = None
     claims: Annotated[dict[str, SerializeAsAny[BaseModel]], ModelsByKey(CLAIM_SETTINGS)] = Field(
         default_factory=dict
@@ -176,10 +179,25 @@ class LevelConfig(Settings):
             if split not in self.grid_splits:
                 expected = f"a split of the grid: {', '.join(self.grid_splits)}"
                 raise wrong(split, expected, key="prompt_baseline.splits")
+        if self.probes is not None:
+            self._check_probes(self.probes)
         if self.sanity is not None:
             self._check_split("sanity.split", self.sanity.split)
             if self.confirm is None:
                 raise wrong("no confirm", "an operating point to check, see confirm", key="sanity")
+
+    def _check_probes(self, probes: ProbeSettings) -> None:
+        for key, split in (("split", probes.split), ("benign_split", probes.benign_split)):
+            self._check_split(f"probes.{key}", split)
+            if split not in self.grid_splits:
+                expected = f"a split of the grid: {', '.join(self.grid_splits)}"
+                raise wrong(split, expected, key=f"probes.{key}")
+        if self.generation.positions != "response":
+            raise wrong(
+                self.generation.positions,
+                "response with probes, which steer no earlier token; leave probes out",
+                key="generation.positions",
+            )
 
     def _check_ablation_is_controlled(self) -> None:
         if "ablate" not in self.interventions:

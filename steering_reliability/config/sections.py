@@ -286,6 +286,25 @@ class PromptBaseline(Settings):
     splits: list[str] = Field(default=["harm_test", "benign"], min_length=1)
 
 
+class ProbeSettings(Settings):
+    """What is read off every steered cell of the grid by forcing texts, without generating.
+
+    Attributes:
+        prompts: prompts of each kind, the first of their splits; few are enough, since every one
+            of them gives a number on a continuous scale.
+        split: harmful prompts, for the log-odds of refusal.
+        benign_split: benign prompts, for the change of the next token.
+        benign_tokens: first response tokens that this change is averaged over.
+        texts: plain texts whose perplexity is taken; the package's own where there are none.
+    """
+
+    prompts: int = Field(default=12, ge=5)
+    split: str = "harm_test"
+    benign_split: str = "benign"
+    benign_tokens: int = Field(default=4, ge=1)
+    texts: list[NonEmpty] | None = Field(default=None, min_length=5)
+
+
 class SanitySettings(Settings):
     """How far the effect of the operating point that raises refusal hangs on what it should not.
 

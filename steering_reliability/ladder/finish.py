@@ -39,6 +39,7 @@ from steering_reliability.results.prefixes import (
     prefix_claims_table,
     prefix_lengths_table,
 )
+from steering_reliability.results.probes import PROBE_COLUMNS, probes_table, read_readings
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
 from steering_reliability.results.score_cache import ScoreCache
@@ -107,6 +108,7 @@ def finish_level(
     target = target or paths
     data = RunData(target.run(plan), scores, summarize(scores), verdicts, manifest)
     _describe_conditions(data, plan)
+    _describe_probes(data, index, cells, paths)
     needed = {cell for cell in plan.splits_of if cell.condition == DEFAULT_CONDITION}
     if needed <= set(cells):
         origin = {key: manifest[key] for key in ("run", "run_id", "date")}
@@ -141,6 +143,20 @@ def _describe_conditions(data: RunData, plan: LevelPlan) -> None:
         data.manifest["sanity"] = table.astype(object).where(table.notna(), None).to_dict("records")
 
 
+def _describe_probes(
+    data: RunData, index: LevelIndex, cells: Iterable[Cell], paths: ArtifactPaths
+) -> None:
+    """Enter what was read off the complete cells without generating into the manifest."""
+    found = {
+        cell: readings
+        for cell in cells
+        if cell in index.probes
+        and (readings := read_readings(paths.probes, index.probes[cell])) is not None
+    }
+    if found:
+        data.manifest["probes"] = probes_table(found).to_dict("records")
+
+
 def _write(data: RunData, plan: LevelPlan, paths: ArtifactPaths, target: ArtifactPaths) -> None:
     """Write all of a run's files, and read the run back as its readers will."""
     write_run(data)
@@ -173,6 +189,9 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
     if data.manifest.get("sanity"):
         table = pd.DataFrame(data.manifest["sanity"], columns=list(SANITY_COLUMNS))
         write_csv(data.folder / "tables" / "sanity.csv", table)
+    if data.manifest.get("probes"):
+        table = pd.DataFrame(data.manifest["probes"], columns=list(PROBE_COLUMNS))
+        write_csv(data.folder / "tables" / "probes.csv", table)
     plots = write_plots(data, data.folder / "plots")
     write_examples(data)
     write_report(data, plots)

@@ -32,6 +32,7 @@ class LevelIndex:
         prompts: prompt ids by split.
         samples: completions per prompt and cell.
         screen: the layers as screened without generating, best first.
+        probes: by steered cell, under which digest its probes are kept.
     """
 
     model: dict[str, Any]
@@ -42,6 +43,7 @@ class LevelIndex:
     prompts: dict[str, list[str]]
     samples: int
     screen: list[dict[str, Any]] = field(default_factory=list)
+    probes: dict[Cell, str] = field(default_factory=dict)
 
     def rows(self, cell: Cell) -> Iterator[tuple[str, str, int, str]]:
         """(split, prompt id, sample, key) of a cell's completions."""
@@ -59,6 +61,7 @@ def write_index(path: Path, index: LevelIndex) -> None:
             "cell": [cell.layer, cell.intervention, cell.alpha, cell.direction, cell.condition],
             "splits": index.splits[cell],
             "keys": keys,
+            "probe": index.probes.get(cell),
         }
         for cell, keys in index.keys.items()
     ]
@@ -94,6 +97,11 @@ def read_index(path: Path) -> LevelIndex:
             prompts=record["prompts"],
             samples=record["samples"],
             screen=record["screen"],
+            probes={
+                Cell(*entry["cell"]): entry["probe"]
+                for entry in record["cells"]
+                if entry.get("probe")
+            },
         )
     except FileNotFoundError as error:
         raise SteeringError(

@@ -26,6 +26,11 @@ class ArtifactPaths:
         return self.root / "scores"
 
     @property
+    def probes(self) -> Path:
+        """What was read off steered cells without generating, by what it depends on."""
+        return self.root / "probes"
+
+    @property
     def directions(self) -> Path:
         return self.root / "directions"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from steering_reliability.cells import Cell
+from steering_reliability.cells import DEFAULT_CONDITION, Cell
 from steering_reliability.completions import Completion, mark_prefixes
 from steering_reliability.directions import Direction
 from steering_reliability.engine import make_engine
@@ -27,6 +27,7 @@ from steering_reliability.ladder.index import LevelIndex, write_index
 from steering_reliability.ladder.level_directions import find_directions
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.ladder.probed import LevelProbes
 from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.results.owners import new_owner
 from steering_reliability.results.records import StoredCompletion
@@ -105,6 +106,8 @@ class LevelWork:
         started = time.monotonic()
         self._directions = find_directions(plan, model, paths)
         self.timings.add("directions", time.monotonic() - started)
+        default = self._directions.under(DEFAULT_CONDITION)
+        self._probes = LevelProbes(plan, model, default, paths.probes)
         self._settings_of: dict[str, GenerationSettings] = {}
         self._requests = self._plan_requests()
         self._by_key = {r.key: r for group in self._requests.values() for r in group}
@@ -144,6 +147,7 @@ class LevelWork:
             self._report()
         self._flush()
         self.timings.add("generation", time.monotonic() - started)
+        self._probe(cells)
 
     def completions(self, cells: Iterable[Cell]) -> list[tuple[str, Completion]]:
         """(split, completion) of complete cells, in the order of the cells and prompts."""
@@ -158,6 +162,17 @@ class LevelWork:
         self._flush()
         self._store.release(self._owner)
         self._store.close()
+
+    def _probe(self, cells: Sequence[Cell]) -> None:
+        """Probe cells, with those of their layers that will be asked for: one batch is cheaper."""
+        lacking = self._probes.lacking(cells)
+        if not lacking:
+            return
+        started = time.monotonic()
+        layers = {cell.layer for cell in lacking}
+        ahead = [cell for cell in self._expected if cell.layer in layers and cell not in lacking]
+        self._probes.read([*lacking, *self._probes.lacking(ahead)])
+        self.timings.add("probes", time.monotonic() - started)
 
     def _plan_requests(self) -> dict[Cell, list[Request]]:
         together: dict[tuple[tuple[str, ...], str], list[Cell]] = {}
@@ -214,6 +229,7 @@ class LevelWork:
             },
             samples=self.settings.samples,
             screen=self._directions.screen,
+            probes=self._probes.digests,
         )
         write_index(path, index)
         return index

@@ -25,6 +25,7 @@ from steering_reliability.report.decided import decision_lines, prompting_lines
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
 from steering_reliability.report.lengths import length_view
+from steering_reliability.report.probes import probe_rows
 from steering_reliability.report.significance import significance_rows
 from steering_reliability.report.steerability import WORST, steerability_shown
 from steering_reliability.results.atomic import write_text
@@ -142,6 +143,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         decisions=data.decisions,
         decided=[*decision_lines(data.decisions), *prompting_lines(data.manifest)],
         sanity=data.manifest.get("sanity") or [],
+        probes=probe_rows(data.manifest.get("probes") or []),
         pictures=[_picture(path) for path in plots],
         summary_rows=_in_order(summary),
         bound_rows=_bound_rows(data.scores),

@@ -1,0 +1,90 @@
+"""What steering does beside refusal, from forced texts: readings per cell, and their table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from steering_reliability.cells import Cell
+from steering_reliability.results.atomic import write_json
+from steering_reliability.statistics import bootstrap_bounds
+
+PROBE_COLUMNS = (
+    "cell",
+    "layer",
+    "intervention_type",
+    "alpha",
+    "measure",
+    "estimate",
+    "low",
+    "high",
+    "n",
+)
+MEASURES = ("benign_kl", "perplexity_ratio", "refusal_log_odds_change")
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Of one steered cell, one number per prompt or text.
+
+    Attributes:
+        benign_kl: per benign prompt, KL(unsteered || steered) of the next token, in nats.
+        nll: per benign text, mean negative log-probability of its tokens under steering, in nats.
+        nll_unsteered: the same of the unsteered model.
+        log_odds: per harmful prompt, log-odds of refusal against compliance texts, in nats.
+        log_odds_unsteered: the same of the unsteered model.
+    """
+
+    benign_kl: tuple[float, ...]
+    nll: tuple[float, ...]
+    nll_unsteered: tuple[float, ...]
+    log_odds: tuple[float, ...]
+    log_odds_unsteered: tuple[float, ...]
+
+
+def probes_table(readings: Mapping[Cell, Readings]) -> pd.DataFrame:
+    """Three rows per cell, one per measure of ``MEASURES``: columns `PROBE_COLUMNS`.
+
+    ``benign_kl`` is the mean over prompts, in nats. ``perplexity_ratio`` is the steered perplexity
+    over the unsteered one, by the mean over texts of the change per token.
+    ``refusal_log_odds_change`` is the mean over prompts of the paired change, in nats. Intervals
+    are 95% bootstrap ones over ``n`` prompts or texts, and hold for these directions.
+    """
+    rows = []
+    for cell, found in readings.items():
+        where = (cell.id, cell.layer, cell.intervention, cell.alpha)
+        more_nll = np.subtract(found.nll, found.nll_unsteered)
+        changes = np.subtract(found.log_odds, found.log_odds_unsteered)
+        for measure, values in zip(
+            MEASURES, (np.array(found.benign_kl), more_nll, changes), strict=True
+        ):
+            low, high = bootstrap_bounds(values)
+            numbers = [float(values.mean()), float(low), float(high)]
+            if measure == "perplexity_ratio":
+                numbers = [math.exp(number) for number in numbers]
+            rows.append((*where, measure, *numbers, len(values)))
+    return pd.DataFrame(rows, columns=list(PROBE_COLUMNS))
+
+
+def write_readings(folder: Path, digest: str, readings: Readings) -> None:
+    """Keep a cell's readings, atomically.
+
+    Raises:
+        SteeringError: the folder cannot be written.
+    """
+    write_json(folder / f"{digest}.json", asdict(readings))
+
+
+def read_readings(folder: Path, digest: str) -> Readings | None:
+    """What was read off a cell; None if nothing was, or the file is damaged."""
+    try:
+        record = json.loads((folder / f"{digest}.json").read_bytes())
+        return Readings(**{name: tuple(map(float, values)) for name, values in record.items()})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
