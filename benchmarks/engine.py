@@ -334,7 +334,10 @@ def measure_bfloat16(work: Workload, done: dict[str, Completion]) -> dict[str, A
     wide = _frame(work, {(c.prompt_id, c.cell): c for c in done.values()})
     narrow = _frame(other, {(c.prompt_id, c.cell): c for c in run.done.values()})
     outcomes = [
-        {(v.claim, v.target): v.outcome for v in judge_level(work.plan, frame)}
+        {
+            (v.claim, v.target): v.outcome
+            for v in judge_level(work.plan, frame, work.described_directions)
+        }
         for frame in (wide, narrow)
     ]
     same_text = wide["text"] == narrow["text"]

@@ -544,7 +544,7 @@ def main(arguments: list[str] | None = None) -> int:
     for verdict in run.verdicts:
         name = f"{verdict['claim']} [{verdict['target']}]"
         if verdict["claim"] not in CLAIMS:
-            print(f"-        {name}: a test's own claim, not recomputed")
+            print(f"-        {name}: not told by completions alone, not recomputed")
             continue
         answer = recompute(run, verdict)
         notes = differences(verdict, answer)

@@ -78,3 +78,8 @@ def test_baseline_refusal(steering):
 def test_ablation_effect(steering, steered_cell):
     """Removing the component lowers refusal on the same harmful prompts."""
     steering.check("ablation_effect", steered_cell)
+
+
+def test_direction_is_real(steering, series):
+    """The direction is above noise, its pairs agree above placebo, it beats its controls."""
+    steering.check("direction_is_real", series=series)

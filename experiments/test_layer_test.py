@@ -68,3 +68,8 @@ def test_baseline_refusal(steering):
 def test_some_layer_steers(steering):
     """One layer at least meets the claims, with bounds shared among all that was tried."""
     steering.check("some_layer_steers")
+
+
+def test_direction_is_real(steering, series):
+    """The direction is above noise, its pairs agree above placebo, it beats its controls."""
+    steering.check("direction_is_real", series=series)

@@ -150,6 +150,15 @@ class AblationEffect(ClaimSettings):
     least_baseline: Share = 0.10
 
 
+class DirectionIsReal(ClaimSettings):
+    """The direction is more than rounding noise, and more than what any two texts have between.
+
+    Three things decide, and none has a margin: the null guard; that the directions of different
+    prefix pairs, on different prompts, agree by more than 95% of placebo pairs do; and
+    ``beats_controls``, where the level has it.
+    """
+
+
 class SomeLayerSteers(ClaimSettings):
     """At least one layer has an alpha that raises refusal, beats its controls and costs little.
 
@@ -169,4 +178,5 @@ CLAIM_SETTINGS: dict[str, type[ClaimSettings]] = {
     "beats_controls": BeatsControls,
     "ablation_effect": AblationEffect,
     "some_layer_steers": SomeLayerSteers,
+    "direction_is_real": DirectionIsReal,
 }

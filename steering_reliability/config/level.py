@@ -272,6 +272,19 @@ class LevelConfig(Settings):
                 )
         return loaded
 
+    def load_benign_contrast(self, limit: int) -> list[Prompt]:
+        """The first ``limit`` prompts of ``direction.benign_contrast``; none without it.
+
+        Raises:
+            SteeringError: the file is unusable.
+        """
+        source = self.direction.benign_contrast
+        if source is None:
+            return []
+        folder = (self.path.parent if self.path else Path()) / self.prompts.folder
+        file = Path(os.path.normpath(folder / source))
+        return load_prompts(file, split=file.stem, limit=limit)
+
     def run_name(self, model: str) -> str:
         """The run folder's name for a model (a profile's name)."""
         return self.run.replace("{model}", re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII))

@@ -130,6 +130,10 @@ class DirectionSettings(Settings):
         file: a saved direction to use in place of a learned one; relative to the level's YAML
             file, ``{layer}`` in it stands for the layer.
         pairs: prefix pairs; the package's own where there are none.
+        placebo: pairs of texts that differ in nothing that matters, which the agreement of
+            ``pairs`` is held against; the package's own where there are none.
+        benign_contrast: a file in the prompts' folder, apart from the level's splits; the report
+            tells how much of the direction the same prefixes explain on its first prompts.
         learn_from: the learning prompts.
         at: tokens whose activations are compared.
         alpha_unit: one unit of alpha as a fraction of the median residual norm; the model
@@ -139,6 +143,8 @@ class DirectionSettings(Settings):
     method: Literal["contrastive_prefix"] = "contrastive_prefix"
     file: NonEmpty | None = None
     pairs: list[PrefixPair] | None = Field(default=None, min_length=1)
+    placebo: list[tuple[NonEmpty, NonEmpty]] | None = Field(default=None, min_length=8)
+    benign_contrast: NonEmpty | None = None
     learn_from: LearnFrom = LearnFrom()
     at: Literal["response", "last_prompt"] = "response"
     alpha_unit: float | None = Field(default=None, gt=0, le=1)

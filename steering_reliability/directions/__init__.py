@@ -22,16 +22,22 @@ if TYPE_CHECKING:
     from steering_reliability.directions.formats import check_direction as check_direction
     from steering_reliability.directions.formats import load_direction as load_direction
     from steering_reliability.directions.formats import save_direction as save_direction
+    from steering_reliability.directions.placebo import PLACEBO_PAIRS as PLACEBO_PAIRS
+    from steering_reliability.directions.placebo import benign_share as benign_share
+    from steering_reliability.directions.placebo import compare_to_placebo as compare_to_placebo
 
 _HOMES = {
     "DEFAULT_PAIRS": "contrastive",
     "Contrasts": "contrastive",
     "Direction": "direction",
+    "PLACEBO_PAIRS": "placebo",
+    "benign_share": "placebo",
     "build_controls": "controls",
     "cached_contrasts": "cache",
     "cached_directions": "cache",
     "check_direction": "formats",
     "collect_contrasts": "contrastive",
+    "compare_to_placebo": "placebo",
     "diagnose": "diagnostics",
     "learn_direction": "contrastive",
     "learn_directions": "contrastive",

@@ -24,7 +24,7 @@ from steering_reliability.directions.contrastive import (
     in_learning_order,
 )
 from steering_reliability.directions.direction import Direction
-from steering_reliability.directions.formats import read_header, write_tensor
+from steering_reliability.directions.formats import read_header, write_tensors
 from steering_reliability.errors import SteeringError
 from steering_reliability.prompts import prompts_hash
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from steering_reliability.prompts import Prompt
 
 FORMAT = "steering_reliability.contrasts"
+_TENSORS = ("differences", "midpoints")
 
 
 def cached_directions(
@@ -104,9 +105,10 @@ def _write(path: Path, contrasts: Contrasts) -> None:
     described = {
         entry.name: getattr(contrasts, entry.name)
         for entry in fields(contrasts)
-        if entry.name != "differences"
+        if entry.name not in _TENSORS
     }
-    write_tensor(path, "differences", contrasts.differences, FORMAT, described)
+    tensors = {name: getattr(contrasts, name) for name in _TENSORS}
+    write_tensors(path, tensors, FORMAT, described)
 
 
 def _read_all(paths: dict[int, Path]) -> dict[int, Contrasts]:
@@ -119,9 +121,10 @@ def _read(path: Path) -> Contrasts | None:
         return None
     try:
         described: dict[str, Any] = read_header(path, FORMAT)[0]
+        tensors = {name: torch.from_numpy(a.copy()) for name, a in load_file(path).items()}
         return Contrasts(
             layer=described["layer"],
-            differences=torch.from_numpy(load_file(path)["differences"].copy()),
+            differences=tensors["differences"],
             residual_norm=described["residual_norm"],
             at=described["at"],
             prompt_ids=tuple(described["prompt_ids"]),
@@ -130,6 +133,7 @@ def _read(path: Path) -> Contrasts | None:
             model_fingerprint=described["model_fingerprint"],
             template_hash=described["template_hash"],
             versions=described["versions"],
+            midpoints=tensors["midpoints"],
         )
     except (SteeringError, KeyError, OSError):
         # It is only a cache: whatever is wrong with it, learning again is right.

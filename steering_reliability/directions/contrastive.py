@@ -16,7 +16,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from steering_reliability.directions.diagnostics import pair_agreement
+from steering_reliability.directions.diagnostics import halved_agreement, pair_agreement
 from steering_reliability.directions.direction import NULL_GUARD, Direction, is_null
 from steering_reliability.directions.residuals import Continued, read_continuations
 from steering_reliability.errors import SteeringError
@@ -61,6 +61,8 @@ class Contrasts:
         model_fingerprint: identifies the model.
         template_hash: identifies chat template and system prompt.
         versions: versions of the method and of the libraries.
+        midpoints: half of refusal plus compliance, of the differences' shape; None where only
+            differences were kept.
     """
 
     layer: int
@@ -73,6 +75,7 @@ class Contrasts:
     model_fingerprint: str
     template_hash: str
     versions: dict[str, str]
+    midpoints: Tensor | None = None
 
     def direction(self) -> Direction:
         """The mean difference over prompts and pairs, normalised.
@@ -85,6 +88,7 @@ class Contrasts:
         raw_norm = float(mean.norm())
         if is_null(raw_norm, self.residual_norm):
             raise SteeringError(self._null_message(raw_norm))
+        agreement, agreement_low = halved_agreement(self.differences)
         return Direction(
             vector=(mean / raw_norm).float(),
             layer=self.layer,
@@ -97,16 +101,26 @@ class Contrasts:
             prompt_ids=self.prompt_ids,
             pairs=self.pairs,
             pair_agreement=pair_agreement(self.differences),
+            halved_agreement=agreement,
+            halved_agreement_low=agreement_low,
             versions=self.versions,
         )
 
     def half(self, of: Literal["pairs", "prompts"]) -> Contrasts:
         """Every second pair or prompt; the residual norm, and so alpha's unit, stays."""
+        kept = (slice(None), slice(None, None, 2)) if of == "pairs" else (slice(None, None, 2),)
+        midpoints = None if self.midpoints is None else self.midpoints[kept]
         if of == "pairs":
-            return replace(self, differences=self.differences[:, ::2], pairs=self.pairs[::2])
+            return replace(
+                self,
+                differences=self.differences[kept],
+                pairs=self.pairs[::2],
+                midpoints=midpoints,
+            )
         return replace(
             self,
-            differences=self.differences[::2],
+            differences=self.differences[kept],
+            midpoints=midpoints,
             prompt_ids=self.prompt_ids[::2],
             prompts_hash=f"{self.prompts_hash}-half",
         )
@@ -213,6 +227,7 @@ def collect_contrasts(
             model_fingerprint=model.fingerprint,
             template_hash=model.format.template_hash,
             versions=versions,
+            midpoints=by_pair.mean(dim=2),
         )
     return contrasts
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 
@@ -36,7 +37,60 @@ def pair_agreement(differences: Tensor) -> float:
     return sum(cosines) / len(cosines) if cosines else math.nan
 
 
-def diagnose(differences: Tensor, *, halves: int = 100, seed: int = 0) -> dict[str, float]:
+def halved_cosines(differences: Tensor, order: Tensor | None = None) -> Tensor:
+    """Cosines between each pair's direction on one half of the prompts and each's on the other.
+
+    Rounding noise depends on prompt and shape of the batch, not on what a prefix says, so that on
+    the same prompts the noise of two pairs can be the very same vector and agree at cosine 1. On
+    other prompts only what the pairs mean, or how their texts differ, can agree.
+
+    Args:
+        differences: ``[n_prompts, n_pairs, d_model]``, at least two prompts.
+        order: of the prompts, of which the first half is held against the second; as they are if
+            None.
+
+    Returns:
+        ``[n_pairs, n_pairs]``, symmetric; 0 where a pair leaves no difference at all.
+    """
+    n_prompts = len(differences)
+    order = torch.arange(n_prompts) if order is None else order
+    halves = []
+    for half in (order[: n_prompts // 2], order[n_prompts // 2 :]):
+        by_pair = differences[half].double().mean(dim=0)
+        norms = by_pair.norm(dim=-1, keepdim=True)
+        halves.append(by_pair / torch.where(norms == 0, torch.ones_like(norms), norms))
+    cosines = halves[0] @ halves[1].T
+    return (cosines + cosines.T) / 2
+
+
+def halved_agreement(
+    differences: Tensor, *, halvings: int = 100, seed: int = 0
+) -> tuple[float, float]:
+    """``pair_agreement`` between pairs on different halves of the prompts.
+
+    Args:
+        differences: shape ``[n_prompts, n_pairs, d_model]``.
+        halvings: random halvings of the prompts.
+        seed: of the halvings.
+
+    Returns:
+        The mean over all couples of different pairs, in [-1, 1]: its median over the halvings, and
+        what 95% of the halvings exceed. NaN for a single pair or prompt.
+    """
+    n_prompts, n_pairs, _ = differences.shape
+    if n_prompts < 2 or n_pairs < 2:
+        return math.nan, math.nan
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(halvings):
+        cosines = halved_cosines(differences, torch.from_numpy(random.permutation(n_prompts)))
+        found.append(float(cosines.sum() - cosines.trace()) / (n_pairs * (n_pairs - 1)))
+    return _quantile(found, 0.5), _quantile(found, 0.05)
+
+
+def diagnose(
+    differences: Tensor, midpoints: Tensor | None = None, *, halves: int = 100, seed: int = 0
+) -> dict[str, float]:
     """What one layer's differences say of their mean before anything is generated with it.
 
     Braun et al. 2025 find that such numbers predict how reliably a direction steers. Where the
@@ -45,6 +99,7 @@ def diagnose(differences: Tensor, *, halves: int = 100, seed: int = 0) -> dict[s
 
     Args:
         differences: refusal minus compliance, shape ``[n_prompts, n_pairs, d_model]``.
+        midpoints: half of refusal plus compliance, same shape; without them no AUC is told.
         halves: random halves of the prompts.
         seed: of the halves.
 
@@ -55,7 +110,10 @@ def diagnose(differences: Tensor, *, halves: int = 100, seed: int = 0) -> dict[s
         ``split_half_low`` and ``split_half_high`` are the median and the central 90% of the cosine
         between directions of two halves of the prompts. ``left_out_prompts`` and
         ``left_out_pairs`` are the shares of differences on the refusal side of the direction
-        that was learned without their prompt, or without their pair.
+        that was learned without their prompt, or without their pair. ``left_out_auc`` is how well
+        a direction of half of the prompts and pairs orders the activations of the other half of
+        both: the chance that one after a refusal lies above one after a compliance, of whatever
+        prompt and pair (area under the ROC curve, Hanley and McNeil 1982).
     """
     differences = differences.double()
     n_prompts, n_pairs, _ = differences.shape
@@ -79,6 +137,7 @@ def diagnose(differences: Tensor, *, halves: int = 100, seed: int = 0) -> dict[s
         "split_half_high": _quantile(split, 0.95),
         "left_out_prompts": _left_out(differences) if n_prompts > 1 else math.nan,
         "left_out_pairs": _left_out(differences.transpose(0, 1)) if n_pairs > 1 else math.nan,
+        "left_out_auc": math.nan if midpoints is None else left_out_auc(differences, midpoints),
     }
 
 
@@ -105,6 +164,31 @@ def _left_out(differences: Tensor) -> float:
     learned_without = _without_each(differences.mean(dim=1))
     projections = torch.einsum("gmd,gd->gm", differences, learned_without)
     return float((projections > 0).double().mean())
+
+
+def left_out_auc(differences: Tensor, midpoints: Tensor) -> float:
+    """Area under the ROC curve on prompts and pairs that the direction was not learned from.
+
+    Args:
+        differences: refusal minus compliance, ``[n_prompts, n_pairs, d_model]``.
+        midpoints: half of refusal plus compliance, same shape.
+
+    Returns:
+        The mean over the four ways to learn from one half of prompts and pairs and to judge the
+        other half of both; .5 is chance. NaN for a single prompt or pair.
+    """
+    differences, midpoints = differences.double(), midpoints.double()
+    if min(differences.shape[:2]) < 2:
+        return math.nan
+    areas = []
+    for prompts, pairs in product((0, 1), repeat=2):
+        direction = differences[prompts::2, pairs::2].mean(dim=(0, 1))
+        others = (slice(1 - prompts, None, 2), slice(1 - pairs, None, 2))
+        middle, half = midpoints[others] @ direction, differences[others] @ direction / 2
+        refusing, complying = (middle + half).flatten(), (middle - half).flatten()
+        won = stats.mannwhitneyu(refusing.numpy(), complying.numpy()).statistic
+        areas.append(float(won) / refusing.numel() ** 2)
+    return _mean(areas)
 
 
 def _mean(values: list[float]) -> float:

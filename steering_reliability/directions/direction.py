@@ -41,6 +41,9 @@ class Direction:
         prompt_ids: ids of the prompts it was learned from.
         pairs: (refusal prefix, compliance prefix) pairs.
         pair_agreement: mean cosine between the directions of different pairs; NaN for one pair.
+        halved_agreement: the same between pairs on different halves of the prompts, where
+            rounding noise cannot agree; NaN for one pair or prompt, or where a file lacks it.
+        halved_agreement_low: what that exceeds in 95% of random halvings.
         cosine_with_learned: cosine with the learned direction; 1 for that direction itself.
         versions: versions of the method and of the libraries that computed it.
 
@@ -60,6 +63,8 @@ class Direction:
     prompt_ids: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     pair_agreement: float = math.nan
+    halved_agreement: float = math.nan
+    halved_agreement_low: float = math.nan
     cosine_with_learned: float = 1.0
     versions: Mapping[str, str] = field(default_factory=dict)
 

@@ -46,7 +46,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 def save_direction(direction: Direction, path: Path | str) -> None:
     """Write a direction to a safetensors file, atomically; equal directions give equal bytes."""
-    write_tensor(Path(path), "vector", direction.vector, FORMAT, direction.describe())
+    write_tensors(Path(path), {"vector": direction.vector}, FORMAT, direction.describe())
 
 
 def load_direction(
@@ -83,6 +83,9 @@ def load_direction(
             prompt_ids=tuple(described["prompt_ids"]),
             pairs=tuple((refusal, compliance) for refusal, compliance in described["pairs"]),
             pair_agreement=_number(described["pair_agreement"]),
+            # Files of before it was measured lack it.
+            halved_agreement=_number(described.get("halved_agreement")),
+            halved_agreement_low=_number(described.get("halved_agreement_low")),
             cosine_with_learned=_number(described["cosine_with_learned"]),
             versions=described["versions"],
         )
@@ -128,15 +131,15 @@ def check_direction(
     return described
 
 
-def write_tensor(
-    path: Path, name: str, tensor: Tensor, kind: str, described: Mapping[str, Any]
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], kind: str, described: Mapping[str, Any]
 ) -> None:
-    """Write one tensor and its description to a safetensors file, atomically."""
+    """Write tensors by name and their description to a safetensors file, atomically."""
     from safetensors.numpy import save
 
     # One metadata key: safetensors writes several in random order.
     metadata = {kind: json.dumps({"version": FORMAT_VERSION, **described}, sort_keys=True)}
-    content = save({name: tensor.contiguous().numpy()}, metadata)
+    content = save({name: t.contiguous().numpy() for name, t in tensors.items()}, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:

@@ -27,12 +27,16 @@ from steering_reliability.expectations.comparison_claims import (
     beats_controls,
     generalization_gap,
 )
+from steering_reliability.expectations.direction_claims import (
+    DirectionEvidence,
+    direction_is_real,
+)
 from steering_reliability.expectations.layer_claims import some_layer_steers
 from steering_reliability.expectations.questions import Question
 from steering_reliability.expectations.tables import MissingScoresError, ScoreTable
 from steering_reliability.expectations.verdicts import Outcome, Verdict
 
-__all__ = ["EXPECTATIONS", "Outcome", "ScoreTable", "Verdict", "evaluate"]
+__all__ = ["EXPECTATIONS", "DirectionEvidence", "Outcome", "ScoreTable", "Verdict", "evaluate"]
 
 EXPECTATIONS: dict[str, Callable[[Question], Verdict]] = {
     "baseline_refusal": baseline_refusal,
@@ -45,6 +49,7 @@ EXPECTATIONS: dict[str, Callable[[Question], Verdict]] = {
     "beats_controls": beats_controls,
     "ablation_effect": ablation_effect,
     "some_layer_steers": some_layer_steers,
+    "direction_is_real": direction_is_real,
 }
 
 
@@ -58,6 +63,7 @@ def evaluate(
     alpha: float | None = None,
     claims: Mapping[str, ClaimSettings] | None = None,
     goal: Goal | None = None,
+    directions: Mapping[int, DirectionEvidence] | None = None,
 ) -> Verdict:
     """The verdict on one claim.
 
@@ -73,6 +79,7 @@ def evaluate(
         goal: what the cell was chosen for, where an earlier level chose it; ``beats_controls``
             asks whether it does that. By default adding should raise refusal, and ablating or a
             negative alpha should lower it.
+        directions: what is known of the direction of each layer, for ``direction_is_real``.
 
     Raises:
         SteeringError: the claim is unknown, its settings are another claim's, or the frame lacks
@@ -88,7 +95,17 @@ def evaluate(
             f"expected {CLAIM_SETTINGS[claim].__name__}"
         )
     table = scores if isinstance(scores, ScoreTable) else ScoreTable(scores)
-    question = Question(claim, table, settings, layer, intervention, alpha, claims or {}, goal=goal)
+    question = Question(
+        claim,
+        table,
+        settings,
+        layer,
+        intervention,
+        alpha,
+        claims or {},
+        goal=goal,
+        directions=directions or {},
+    )
     try:
         return EXPECTATIONS[claim](question)
     except MissingScoresError as missing:

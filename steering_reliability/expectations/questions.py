@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 
 from steering_reliability.cells import Cell, Goal, Intervention
 from steering_reliability.claims import CLAIM_SETTINGS, ClaimSettings, Coherence
+from steering_reliability.expectations.direction_claims import DirectionEvidence
 from steering_reliability.expectations.tables import Floats, MissingScoresError, ScoreTable
 from steering_reliability.expectations.verdicts import Detail, Outcome, Verdict
 from steering_reliability.statistics import MOST_PROMPTS, Estimate
@@ -25,6 +26,7 @@ class Question:
         comparisons: how many comparisons share the 5% (Bonferroni); 1 leaves bounds as they are.
         claims: settings of the level's other claims, for those that build on them.
         goal: what the cell was chosen for; what cells like it are meant to do if None.
+        directions: what is known of the direction of each layer.
     """
 
     claim: str
@@ -36,6 +38,7 @@ class Question:
     claims: Mapping[str, ClaimSettings] = field(default_factory=dict)
     comparisons: int = 1
     goal: Goal | None = None
+    directions: Mapping[int, DirectionEvidence] = field(default_factory=dict)
 
     @property
     def cell(self) -> Cell:

@@ -99,7 +99,7 @@ def finish_level(
     scorer = scorer or Scorer(plan, ScoreCache(paths.scores))
     scores = scorer.frame_of_cells(cells, lambda some: _completions(index, some, stored))
     scorer.save()
-    verdicts = judge_level(plan, scores)
+    verdicts = judge_level(plan, scores, index.directions)
     judged = {(verdict.claim, verdict.target) for verdict in verdicts}
     verdicts += [v for v in facts.verdicts if (v.claim, v.target) not in judged]
     manifest = _manifest(plan, index, stored, facts, scores, cells)

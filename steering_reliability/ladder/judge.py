@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,12 @@ from steering_reliability.claims import (
     BenignSideEffect,
     ClaimSettings,
     Coherence,
+    DirectionIsReal,
     SomeLayerSteers,
 )
 from steering_reliability.completions import Completion
 from steering_reliability.errors import SteeringError
-from steering_reliability.expectations import ScoreTable, Verdict, evaluate
+from steering_reliability.expectations import DirectionEvidence, ScoreTable, Verdict, evaluate
 from steering_reliability.ladder.judged import JUDGE_SCORE, Text, TextScores, level_judge
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import well_formed
@@ -142,6 +143,8 @@ def claim_targets(plan: LevelPlan, claim: str) -> list[Target]:
         return [Target()]
     if isinstance(settings, AlphaMonotonicity):
         return [Target(layer, kind) for layer, kind in plan.series if kind == "add"]
+    if isinstance(settings, DirectionIsReal):
+        return [Target(layer, plan.config.interventions[0]) for layer in plan.layers]
     if isinstance(settings, BeatsControls):
         return _controlled(plan, settings)
     if isinstance(settings, AblationEffect):
@@ -174,10 +177,34 @@ def _controlled(plan: LevelPlan, settings: BeatsControls) -> list[Target]:
     return targets
 
 
+def _control_targets(plan: LevelPlan, layer: int | None) -> list[Target]:
+    """Where the level claims ``beats_controls`` at a layer, and has the controls for it."""
+    settings = plan.config.claims.get("beats_controls")
+    if not isinstance(settings, BeatsControls):
+        return []
+    return [
+        target
+        for target in _controlled(plan, settings)
+        if target.layer == layer and len(required_cells(plan, settings, target)) > 2
+    ]
+
+
+def _needed_of_layer(plan: LevelPlan, target: Target) -> list[Cell]:
+    baseline = next(cell for cell in plan.cells if cell.is_baseline and cell.layer == target.layer)
+    controlled = [
+        cell
+        for wanted in _control_targets(plan, target.layer)
+        for cell in required_cells(plan, plan.claim("beats_controls"), wanted)
+    ]
+    return list(dict.fromkeys([baseline, *controlled]))
+
+
 def required_cells(plan: LevelPlan, settings: ClaimSettings, target: Target) -> list[Cell]:
     """The cells whose scores a claim needs."""
     if isinstance(settings, SomeLayerSteers):
         return [*plan.cells, *plan.control_cells]
+    if isinstance(settings, DirectionIsReal):
+        return _needed_of_layer(plan, target)
     if target.layer is None or target.intervention is None:
         return [next(cell for cell in plan.cells if cell.is_baseline)]
     if target.alpha is None:
@@ -196,10 +223,25 @@ def required_cells(plan: LevelPlan, settings: ClaimSettings, target: Target) -> 
 
 
 def judge_claim(
-    plan: LevelPlan, scores: pd.DataFrame | ScoreTable, claim: str, target: Target
+    plan: LevelPlan,
+    scores: pd.DataFrame | ScoreTable,
+    claim: str,
+    target: Target,
+    directions: Sequence[Mapping[str, Any]] = (),
 ) -> Verdict:
-    """The verdict on one claim of the level."""
+    """The verdict on one claim of the level.
+
+    Args:
+        directions: what a run's manifest tells of each learned direction.
+    """
     claims: Mapping[str, ClaimSettings] = {name: plan.claim(name) for name in plan.config.claims}
+    known: dict[int, DirectionEvidence] = {}
+    if isinstance(claims[claim], DirectionIsReal):
+        controls = tuple(
+            judge_claim(plan, scores, "beats_controls", wanted)
+            for wanted in _control_targets(plan, target.layer)
+        )
+        known = {record["layer"]: DirectionEvidence.of(record, controls) for record in directions}
     return evaluate(
         claim,
         scores,
@@ -209,11 +251,18 @@ def judge_claim(
         alpha=target.alpha,
         claims=claims,
         goal=target.goal,
+        directions=known,
     )
 
 
-def judge_level(plan: LevelPlan, scores: pd.DataFrame) -> list[Verdict]:
-    """Verdicts on all claims whose cells are complete, in the order of the level's file."""
+def judge_level(
+    plan: LevelPlan, scores: pd.DataFrame, directions: Sequence[Mapping[str, Any]] = ()
+) -> list[Verdict]:
+    """Verdicts on all claims whose cells are complete, in the order of the level's file.
+
+    Args:
+        directions: what a run's manifest tells of each learned direction.
+    """
     table = ScoreTable(scores)
     complete = {
         Cell(*named)
@@ -222,7 +271,7 @@ def judge_level(plan: LevelPlan, scores: pd.DataFrame) -> list[Verdict]:
         .itertuples(index=False, name=None)
     }
     return [
-        judge_claim(plan, table, claim, target)
+        judge_claim(plan, table, claim, target, directions)
         for claim in plan.config.claims
         for target in claim_targets(plan, claim)
         if complete.issuperset(required_cells(plan, plan.claim(claim), target))

@@ -9,10 +9,13 @@ from typing import Any
 
 from steering_reliability.cells import LEARNED
 from steering_reliability.directions import (
+    PLACEBO_PAIRS,
     Contrasts,
     Direction,
+    benign_share,
     build_controls,
     cached_contrasts,
+    compare_to_placebo,
     diagnose,
     load_direction,
     save_direction,
@@ -95,20 +98,22 @@ def find_directions(plan: LevelPlan, model: LoadedModel, paths: ArtifactPaths) -
         learned,
         _controls(plan, learned, contrasts),
         _relearned(plan, contrasts),
-        {layer: _diagnostics(contrast) for layer, contrast in contrasts.items()},
+        _diagnostics(plan, model, paths, learned, contrasts),
         screen_layers(plan, model, learned, paths.directions),
     )
 
 
 def _learn(plan: LevelPlan, model: LoadedModel, paths: ArtifactPaths) -> dict[int, Contrasts]:
     settings = plan.config.direction
-    pairs = None
-    if settings.pairs is not None:
-        pairs = [(pair.refusal, pair.compliance) for pair in settings.pairs]
     layers = sorted({cell.layer for cell in plan.splits_of})
     return cached_contrasts(
-        paths.directions, model, plan.learning, layers, pairs=pairs, at=settings.at
+        paths.directions, model, plan.learning, layers, pairs=_pairs(plan), at=settings.at
     )
+
+
+def _pairs(plan: LevelPlan) -> list[tuple[str, str]] | None:
+    pairs = plan.config.direction.pairs
+    return None if pairs is None else [(pair.refusal, pair.compliance) for pair in pairs]
 
 
 def _controls(
@@ -134,10 +139,40 @@ def _relearned(plan: LevelPlan, contrasts: Mapping[int, Contrasts]) -> Direction
     }
 
 
-def _diagnostics(contrasts: Contrasts) -> dict[str, float]:
+def _diagnostics(
+    plan: LevelPlan,
+    model: LoadedModel,
+    paths: ArtifactPaths,
+    learned: Mapping[int, Direction],
+    contrasts: Mapping[int, Contrasts],
+) -> dict[int, dict[str, float]]:
+    found = {layer: diagnose(c.differences, c.midpoints) for layer, c in contrasts.items()}
+    layers = list(learned)
+    if plan.placebo:
+        placebo = cached_contrasts(
+            paths.directions,
+            model,
+            plan.placebo,
+            layers,
+            pairs=plan.config.direction.placebo or PLACEBO_PAIRS,
+        )
+        for layer, direction in learned.items():
+            against = placebo[layer].differences
+            found.setdefault(layer, {}).update(
+                compare_to_placebo(direction.halved_agreement_low, against, len(direction.pairs))
+            )
+    if plan.benign_contrast and contrasts:
+        benign = cached_contrasts(
+            paths.directions, model, plan.benign_contrast, layers, pairs=_pairs(plan)
+        )
+        for layer, direction in learned.items():
+            share = benign_share(direction.vector, benign[layer].differences)
+            found[layer]["benign_share"] = share
     # Only JSON's numbers: what could not be compared is left out.
-    found = diagnose(contrasts.differences)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return {
+        layer: {name: value for name, value in numbers.items() if math.isfinite(value)}
+        for layer, numbers in found.items()
+    }
 
 
 def _record(

@@ -28,6 +28,9 @@ from steering_reliability.ladder.conditions import (
 from steering_reliability.models.sources import ModelFacts, read_facts
 from steering_reliability.prompts import Prompt, check_prompts
 
+# Prefixes are fixed texts, whose directions differ little from prompt to prompt: few are enough.
+_DIAGNOSED = 8
+
 
 @dataclass(frozen=True)
 class Overrides:
@@ -69,6 +72,8 @@ class LevelPlan:
         direction_files: saved directions by layer, where none is learned.
         seen: ids of the prompts that the direction has seen.
         notes: lines to be told to the user, such as near-duplicate prompts.
+        placebo: prompts that placebo pairs are read on; none where no claim asks for them.
+        benign_contrast: benign prompts that the prefixes are read on too.
     """
 
     config: LevelConfig
@@ -85,6 +90,8 @@ class LevelPlan:
     direction_files: dict[int, Path]
     seen: frozenset[str]
     notes: tuple[str, ...] = field(default=())
+    placebo: tuple[Prompt, ...] = ()
+    benign_contrast: tuple[Prompt, ...] = ()
 
     @property
     def level(self) -> str:
@@ -327,7 +334,17 @@ def plan_level(path: Path, overrides: Overrides, decisions: Path | None = None) 
         direction_files=files,
         seen=frozenset(seen),
         notes=tuple(note for note in (layers.note, confirmed.note, *notes) if note),
+        placebo=_placebo(config, everything),
+        benign_contrast=tuple(config.load_benign_contrast(_DIAGNOSED)),
     )
+
+
+def _placebo(config: LevelConfig, everything: dict[str, list[Prompt]]) -> tuple[Prompt, ...]:
+    """The first learning prompts, also where a direction is loaded from a file."""
+    if "direction_is_real" not in config.claims:
+        return ()
+    wanted = config.direction.learn_from
+    return tuple(everything[wanted.split][-wanted.last :][:_DIAGNOSED])
 
 
 def _direction_files(config: LevelConfig, layers: Sequence[int]) -> dict[int, Path]:

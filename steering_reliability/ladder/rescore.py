@@ -72,7 +72,7 @@ def rescore_run(
     spec = refusal or plan.config.scoring.refusal
     judge = load_judge(spec, modules, "--refusal" if refusal else f"{folder}: scoring.refusal")
     scores = TextScores(judge).rejudge(former.scores)
-    verdicts = judge_level(plan, scores)
+    verdicts = judge_level(plan, scores, former.manifest.get("directions", []))
     judged = {(v.claim, v.target): v for v in verdicts}
     taken_over = [v for v in former.verdicts if (v.claim, v.target) not in judged]
     manifest = _manifest(former, spec, judge_record := scoring_record(judge), taken_over)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from steering_reliability.cells import DEFAULT_CONDITION, Cell
 from steering_reliability.completions import Completion, mark_prefixes
@@ -119,6 +120,11 @@ class LevelWork:
     def directions(self) -> dict[int, Direction]:
         """The learned direction by layer."""
         return self._directions.learned
+
+    @property
+    def described_directions(self) -> list[dict[str, Any]]:
+        """What the report tells of each learned direction."""
+        return self._directions.describe()
 
     def expect(self, cells: Iterable[Cell]) -> None:
         """Say which cells will be asked for, so that they fill the slots that are free."""

@@ -102,7 +102,11 @@ class Steering:
         if asked != Target() and not targets:
             pytest.skip(f"{claim} is not claimed there")
         scores = self.scores(*needed)
-        verdicts = [judge_claim(self.plan, scores, claim, target) for target in targets or [asked]]
+        described = self._session.work(self._level).described_directions
+        verdicts = [
+            judge_claim(self.plan, scores, claim, target, described)
+            for target in targets or [asked]
+        ]
         self._item.stash.setdefault(VERDICTS, []).extend(verdicts)
         for verdict in verdicts:
             self._conclude(verdict)

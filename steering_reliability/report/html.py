@@ -261,6 +261,8 @@ def _directions(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "median residual norm": residual,
             "raw / residual": float(raw) / float(residual) if raw and residual else None,
             "agreement of pairs": record.get("pair_agreement"),
+            "the same on other prompts": record.get("halved_agreement"),
+            "in 95% of halvings over": record.get("halved_agreement_low"),
             **_diagnostics(record.get("diagnostics") or {}),
             "hash": record.get("hash"),
         }
@@ -269,13 +271,16 @@ def _directions(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _diagnostics(found: Mapping[str, float]) -> dict[str, str | None]:
-    """Under their columns' headings; None in runs made before they were measured."""
+    """Under their columns' headings; None where they were not measured."""
     keys = {
+        "95% of placebo pairs": ("placebo_agreement",),
+        "share on benign prompts": ("benign_share",),
         "least and most of pairs": ("pair_cosine_min", "pair_cosine_max"),
         "agreement of prompts": ("prompt_agreement",),
         "split halves, with 90%": ("split_half_median", "split_half_low", "split_half_high"),
         "left-out prompts": ("left_out_prompts",),
         "left-out pairs": ("left_out_pairs",),
+        "left-out AUC": ("left_out_auc",),
     }
     return {
         heading: ", ".join(f"{found[key]:.3f}" for key in names)

@@ -156,6 +156,8 @@ def test_a_small_level_has_the_documented_defaults(write_level: WriteLevel) -> N
         "method": "contrastive_prefix",
         "file": None,
         "pairs": None,
+        "placebo": None,
+        "benign_contrast": None,
         "learn_from": {"split": "harm_train", "last": 64},
         "at": "response",
         "alpha_unit": None,

@@ -93,7 +93,9 @@ def judge(scores: pd.DataFrame, config: dict[str, dict[str, Any]]) -> list[Verdi
     verdicts += [ask("alpha_monotonicity", layer=layer, intervention="add") for layer in layers]
     kinds: tuple[Intervention, ...] = ("add", "ablate")
     for claim, layer, kind, alpha in itertools.product(CLAIM_SETTINGS, layers, kinds, ALPHAS[1:]):
-        if claim not in ("baseline_refusal", "some_layer_steers", "alpha_monotonicity"):
+        # Completions alone don't tell of a direction.
+        others = ("baseline_refusal", "some_layer_steers", "alpha_monotonicity")
+        if claim not in (*others, "direction_is_real"):
             verdicts.append(ask(claim, layer=layer, intervention=kind, alpha=alpha))
     goals: tuple[Goal, ...] = ("raise", "lower")
     verdicts += [
