@@ -60,16 +60,13 @@ def disturb(artifacts: Path, level: str, kills: int, duration: float, seed: int)
     return counts
 
 
-def results(artifacts: Path) -> Path:
-    """The folder of the only level that was run."""
-    (folder,) = (artifacts / "runs").iterdir()
-    return folder
-
-
-def generated(artifacts: Path) -> int:
-    """Completions that the last run made itself."""
-    manifest = results(artifacts) / "manifest.json"
-    return int(json.loads(manifest.read_text("utf-8"))["generated"])
+def results(artifacts: Path, level: str) -> tuple[bytes, int]:
+    """A level's summary.csv, and how many completions its last run made itself."""
+    for path in (artifacts / "runs").glob("*/manifest.json"):
+        manifest = json.loads(path.read_text("utf-8"))
+        if manifest["level"] == level:
+            return path.with_name("summary.csv").read_bytes(), int(manifest["generated"])
+    raise SystemExit(f"{artifacts}: no finished run of {level}")
 
 
 def main() -> None:
@@ -78,18 +75,22 @@ def main() -> None:
     parser.add_argument("--level", default=LEVEL)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--undisturbed", type=Path, help="artifacts of a run to compare with")
+    parser.add_argument("--seconds", type=float, default=300, help="how long that run took")
     options = parser.parse_args()
-    whole, broken = options.artifacts / "undisturbed", options.artifacts / "killed"
-    started = time.monotonic()
-    start(whole, options.level).wait()
-    duration = time.monotonic() - started
-    print(f"undisturbed: {len(stored(whole))} completions, {duration:.0f} s", flush=True)
+    whole, duration = options.undisturbed, options.seconds
+    if whole is None:
+        whole = options.artifacts / "undisturbed"
+        started = time.monotonic()
+        start(whole, options.level).wait()
+        duration = time.monotonic() - started
+        print(f"undisturbed: {len(stored(whole))} completions, {duration:.0f} s", flush=True)
+    broken = options.artifacts / "killed"
     before = disturb(broken, options.level, options.kills, duration, options.seed)
     start(broken, options.level).wait()
-    last = generated(broken)
+    summary, last = results(broken, options.level)
+    same = summary == results(whole, options.level)[0]
     again = last - (len(stored(broken)) - before[-1])
-    first, second = (results(root) / "summary.csv" for root in (whole, broken))
-    same = first.read_bytes() == second.read_bytes()
     print(f"after {options.kills} kills and a last run: summary.csv the same: {same}")
     print(f"{len(stored(broken))} stored; the last run made {last}, {again} of them once more")
     if not same or again:

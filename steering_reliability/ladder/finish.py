@@ -43,6 +43,7 @@ from steering_reliability.results.probes import PROBE_COLUMNS, probes_table, rea
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
 from steering_reliability.results.score_cache import ScoreCache
+from steering_reliability.results.shapes import COMPLETION_SHAPES, shapes_table
 from steering_reliability.results.steerability import steerability_summary, steerability_table
 from steering_reliability.results.store import CompletionStore
 from steering_reliability.results.summary import summarize
@@ -182,7 +183,7 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
     from steering_reliability.report.plots import write_plots
 
     # What a former run of this name told must not be read as this one's.
-    for name in (PREFIX_LENGTHS, PREFIX_CLAIMS):
+    for name in (PREFIX_LENGTHS, PREFIX_CLAIMS, COMPLETION_SHAPES):
         (data.folder / "tables" / f"{name}.csv").unlink(missing_ok=True)
     for name, table in chain(_tables(data.scores, plan), _prefix_tables(data, plan)):
         write_csv(data.folder / "tables" / f"{name}.csv", table)
@@ -201,6 +202,9 @@ def _tables(scores: pd.DataFrame, plan: LevelPlan) -> Iterator[tuple[str, pd.Dat
     yield "effects", effects_table(scores)
     yield "significance", significance_table(scores, plan.goals)
     yield "degenerate_bounds", degenerate_bounds(scores)
+    shapes = shapes_table(scores)
+    if not shapes.empty:
+        yield COMPLETION_SHAPES, shapes
     slopes = steerability_table(scores)
     if not slopes.empty:
         yield "steerability", slopes

@@ -28,6 +28,7 @@ from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import well_formed
 from steering_reliability.results.prefixes import PREFIX_COLUMNS
 from steering_reliability.results.score_cache import ScoreCache
+from steering_reliability.results.shapes import SHAPE_COLUMNS
 from steering_reliability.results.summary import SCORE_COLUMNS
 
 
@@ -86,7 +87,7 @@ class Scorer:
             )
         ]
         extra = () if self.texts.by_rules else (JUDGE_SCORE,)
-        return pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *PREFIX_COLUMNS, *extra])
+        return pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *SHAPE_COLUMNS, *PREFIX_COLUMNS, *extra])
 
     def frame_of_cells(
         self,

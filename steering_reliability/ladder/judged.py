@@ -14,7 +14,7 @@ from steering_reliability.completions import PREFIX_TOKENS, FinishReason
 from steering_reliability.config import LevelConfig
 from steering_reliability.results.prefixes import CUT_COLUMNS, PREFIX_COLUMNS
 from steering_reliability.results.score_cache import ScoreCache
-from steering_reliability.scoring import SCORER, SCORER_VERSION, Score, score
+from steering_reliability.scoring import SCORER, SCORER_VERSION, SHAPES, Score, score
 from steering_reliability.scoring.judges import Judge, load_judge
 from steering_reliability.scoring.text import cut_at_end_of_turn
 
@@ -159,4 +159,6 @@ def _columns(found: Score) -> dict[str, Any]:
         "helpfulness_score": found.helpfulness_score,
         "is_helpful": found.is_helpful,
         "is_degenerate": found.is_degenerate,
+        "refusal_kind": found.refusal_kind,
+        "shape": next((reason for reason in found.reasons if reason in SHAPES), ""),
     }

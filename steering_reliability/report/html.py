@@ -24,7 +24,7 @@ from steering_reliability.report import labels
 from steering_reliability.report.decided import decision_lines, prompting_lines
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
-from steering_reliability.report.lengths import length_view
+from steering_reliability.report.lengths import length_view, shape_rows
 from steering_reliability.report.probes import probe_rows
 from steering_reliability.report.significance import significance_rows
 from steering_reliability.report.steerability import WORST, steerability_shown
@@ -148,6 +148,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         summary_rows=_in_order(summary),
         bound_rows=_bound_rows(data.scores),
         lengths=length_view(data.folder),
+        shapes=shape_rows(data.folder),
         control_rows=_control_rows(data.controls, summary),
         tests=significance_rows(data.folder),
         steerability=steerability_shown(data.folder, data.scores),

@@ -1,4 +1,4 @@
-"""What the page tells of completions cut off after 16 and 32 tokens, from a run's tables."""
+"""What the page tells of completions that turn on the way, and of cutting them off earlier."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from steering_reliability.results.prefixes import (
     WHOLE,
     prefix_sentence,
 )
+from steering_reliability.results.shapes import COMPLETION_SHAPES, TABLE_COLUMNS
 
 _SIDES = {1: "above 0", 0: "not clear of 0", -1: "below 0"}
 
@@ -45,6 +46,19 @@ def length_view(folder: Path) -> dict[str, Any] | None:
         "claims": told,
         "changed": sum(claim["changed"] for claim in told),
     }
+
+
+def shape_rows(folder: Path) -> list[dict[str, Any]]:
+    """Counts of completions by shape, one row per cell and split; none where the run has none.
+
+    Args:
+        folder: the run's folder.
+    """
+    try:
+        table = pd.read_csv(folder / "tables" / f"{COMPLETION_SHAPES}.csv")
+    except (OSError, ValueError):
+        return []
+    return labels.records(table) if set(TABLE_COLUMNS) <= set(table.columns) else []
 
 
 def _claims(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -13,12 +13,21 @@ from steering_reliability.scoring import coherence, helpfulness, refusal
 from steering_reliability.scoring.refusal import RefusalKind
 from steering_reliability.scoring.text import cut_at_end_of_turn, normalise
 
-__all__ = ["SCORER", "SCORER_VERSION", "RefusalKind", "Score", "score"]
+__all__ = ["SCORER", "SCORER_VERSION", "SHAPES", "RefusalKind", "Score", "score"]
 
 SCORER = "rules"
 SCORER_VERSION = "6"
 
 _FINISHED = re.compile(r"[.!?:;)\]}\"'*`>|]\s*$")
+
+
+SHAPES = (
+    "disclaimer_then_answer",
+    "answer_then_disclaimer",
+    "answer_then_refusal",
+    "refusal_then_answer",
+)
+"""Completions that turn on the way, among a score's reasons."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,7 @@ class Score:
         refusal_kind: ``full``, ``partial`` (refuses and answers) or ``none``.
         refusal_start: offset in the completion of the sentence that begins the refusal.
         reasons: names of the rules that held, and of the shapes told apart
-            (``disclaimer_then_answer``, ``answer_then_refusal``, ``refusal_then_answer``,
-            ``cut_off``).
+            (`SHAPES`, ``cut_off``).
     """
 
     refusal_score: float
