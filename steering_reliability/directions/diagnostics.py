@@ -37,7 +37,7 @@ def pair_agreement(differences: Tensor) -> float:
     return sum(cosines) / len(cosines) if cosines else math.nan
 
 
-def halved_cosines(differences: Tensor, order: Tensor | None = None) -> Tensor:
+def halved_cosines(differences: Tensor, orders: Tensor | None = None) -> Tensor:
     """Cosines between each pair's direction on one half of the prompts and each's on the other.
 
     Rounding noise depends on prompt and shape of the batch, not on what a prefix says, so that on
@@ -46,21 +46,24 @@ def halved_cosines(differences: Tensor, order: Tensor | None = None) -> Tensor:
 
     Args:
         differences: ``[n_prompts, n_pairs, d_model]``, at least two prompts.
-        order: of the prompts, of which the first half is held against the second; as they are if
-            None.
+        orders: of the prompts, ``[n_halvings, n_prompts]``; the first half of each is held against
+            the second. As they are if None.
 
     Returns:
-        ``[n_pairs, n_pairs]``, symmetric; 0 where a pair leaves no difference at all.
+        ``[n_halvings, n_pairs, n_pairs]``, symmetric; 0 where a pair leaves no difference at all.
     """
     n_prompts = len(differences)
-    order = torch.arange(n_prompts) if order is None else order
+    orders = torch.arange(n_prompts)[None] if orders is None else orders
+    in_first = torch.zeros(orders.shape, dtype=torch.float64)
+    in_first.scatter_(1, orders[:, : n_prompts // 2], 1)
     halves = []
-    for half in (order[: n_prompts // 2], order[n_prompts // 2 :]):
-        by_pair = differences[half].double().mean(dim=0)
+    for chosen in (in_first, 1 - in_first):
+        # Sums are enough: a cosine does not ask how many prompts they are of.
+        by_pair = torch.tensordot(chosen, differences.double(), dims=1)
         norms = by_pair.norm(dim=-1, keepdim=True)
         halves.append(by_pair / torch.where(norms == 0, torch.ones_like(norms), norms))
-    cosines = halves[0] @ halves[1].T
-    return (cosines + cosines.T) / 2
+    cosines = halves[0] @ halves[1].mT
+    return (cosines + cosines.mT) / 2
 
 
 def halved_agreement(
@@ -81,10 +84,10 @@ def halved_agreement(
     if n_prompts < 2 or n_pairs < 2:
         return math.nan, math.nan
     random = np.random.default_rng(seed)
-    found = []
-    for _ in range(halvings):
-        cosines = halved_cosines(differences, torch.from_numpy(random.permutation(n_prompts)))
-        found.append(float(cosines.sum() - cosines.trace()) / (n_pairs * (n_pairs - 1)))
+    orders = np.stack([random.permutation(n_prompts) for _ in range(halvings)])
+    cosines = halved_cosines(differences, torch.from_numpy(orders))
+    couples = cosines.sum(dim=(1, 2)) - cosines.diagonal(dim1=1, dim2=2).sum(dim=1)
+    found = (couples / (n_pairs * (n_pairs - 1))).tolist()
     return _quantile(found, 0.5), _quantile(found, 0.05)
 
 

@@ -61,7 +61,7 @@ def placebo_agreements(differences: Tensor, n_pairs: int, *, seed: int = 0) -> n
     Returns:
         Shape ``[4000]``, in [-1, 1].
     """
-    cosines = halved_cosines(differences).numpy()
+    cosines = halved_cosines(differences)[0].numpy()
     size = min(n_pairs, len(cosines))
     random = np.random.default_rng(seed)
     chosen = random.permuted(np.tile(np.arange(len(cosines)), (_DRAWS, 1)), axis=1)[:, :size]
