@@ -182,17 +182,14 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
     from steering_reliability.report.html import write_report
     from steering_reliability.report.plots import write_plots
 
+    folder = data.folder / "tables"
+    tables = dict(chain(_tables(data.scores, plan), _prefix_tables(data, plan), _told(data)))
+    for name, table in tables.items():
+        write_csv(folder / f"{name}.csv", table)
     # What a former run of this name told must not be read as this one's.
-    for name in (PREFIX_LENGTHS, PREFIX_CLAIMS, COMPLETION_SHAPES):
-        (data.folder / "tables" / f"{name}.csv").unlink(missing_ok=True)
-    for name, table in chain(_tables(data.scores, plan), _prefix_tables(data, plan)):
-        write_csv(data.folder / "tables" / f"{name}.csv", table)
-    if data.manifest.get("sanity"):
-        table = pd.DataFrame(data.manifest["sanity"], columns=list(SANITY_COLUMNS))
-        write_csv(data.folder / "tables" / "sanity.csv", table)
-    if data.manifest.get("probes"):
-        table = pd.DataFrame(data.manifest["probes"], columns=list(PROBE_COLUMNS))
-        write_csv(data.folder / "tables" / "probes.csv", table)
+    for path in folder.glob("*.csv"):
+        if path.stem not in tables:
+            path.unlink()
     plots = write_plots(data, data.folder / "plots")
     write_examples(data)
     write_report(data, plots)
@@ -215,10 +212,18 @@ def _prefix_tables(data: RunData, plan: LevelPlan) -> Iterator[tuple[str, pd.Dat
     if not has_prefixes(data.scores):
         return
     yield PREFIX_LENGTHS, prefix_lengths_table(data.scores)
+    directions = data.manifest.get("directions", [])
     by_length: dict[str, Sequence[Verdict]] = {
-        str(k): judge_level(plan, at_length(data.scores, str(k))) for k in PREFIX_TOKENS
+        str(k): judge_level(plan, at_length(data.scores, str(k)), directions) for k in PREFIX_TOKENS
     }
     yield PREFIX_CLAIMS, prefix_claims_table({**by_length, WHOLE: data.verdicts})
+
+
+def _told(data: RunData) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Tables of what the manifest already tells."""
+    for name, columns in (("sanity", SANITY_COLUMNS), ("probes", PROBE_COLUMNS)):
+        if data.manifest.get(name):
+            yield name, pd.DataFrame(data.manifest[name], columns=list(columns))
 
 
 def _complete_cells(

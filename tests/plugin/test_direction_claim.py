@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pandas as pd
 from projects import Project
 
 TEST = """
@@ -42,6 +43,10 @@ def test_a_learned_direction_and_the_same_from_its_file(project: Project) -> Non
     report = (project.folder() / "report.html").read_text(encoding="utf-8")
     assert "95% of placebo pairs" in report
     assert "left-out AUC" in report
+    by_length = pd.read_csv(project.folder() / "tables" / "prefix_claims.csv")
+    of_claim = by_length[by_length["claim"] == "direction_is_real"]
+    assert of_claim.groupby("target").size().tolist() == [3, 3]
+    assert not of_claim["changed"].any()
 
     for direction in manifest["directions"]:
         source = project.folder() / "directions" / f"layer{direction['layer']}.safetensors"
