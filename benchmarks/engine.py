@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -221,10 +222,8 @@ def measure_peers(
     return rows
 
 
-def matmul_limit(
-    model: LoadedModel, rows: int, *, packed: bool, repeats: int = 7
-) -> tuple[float, float]:
-    """FLOP/s of the model's own matrix products and nothing else, and their FLOP per row.
+class MatrixProducts:
+    """The model's own matrix products and nothing else.
 
     Each weight is multiplied once by ``rows`` rows, in the model's order, so that weights come
     from memory as they do when decoding.
@@ -232,53 +231,60 @@ def matmul_limit(
     Args:
         model: the model.
         rows: rows of the batch.
-        packed: with weights in oneDNN's layout, as the engine does, or as torch does by itself.
-        repeats: passes of which the median is told.
+
+    Attributes:
+        flop: of one pass.
     """
-    layers = [m for m in model.hf_model.modules() if isinstance(m, torch.nn.Linear)]
-    inputs = {
-        width: torch.randn(rows, width, dtype=model.dtype)
-        for width in {layer.in_features for layer in layers}
-    }
-    seconds = []
-    with torch.inference_mode(), model.packed.in_use() if packed else nullcontext():
-        for _ in range(repeats + 1):
+
+    def __init__(self, model: LoadedModel, rows: int) -> None:
+        self._model = model
+        self._layers = [m for m in model.hf_model.modules() if isinstance(m, torch.nn.Linear)]
+        widths = {layer.in_features for layer in self._layers}
+        self._inputs = {width: torch.randn(rows, width, dtype=model.dtype) for width in widths}
+        self.flop = 2 * rows * sum(layer.weight.numel() for layer in self._layers)
+
+    @torch.inference_mode()
+    def seconds(self, *, packed: bool) -> float:
+        """One pass, with weights in oneDNN's layout, as the engine does, or as torch has them."""
+        with self._model.packed.in_use() if packed else nullcontext():
             started = time.perf_counter()
-            for layer in layers:
-                layer(inputs[layer.in_features])
-            seconds.append(time.perf_counter() - started)
-    per_row = 2 * sum(layer.weight.numel() for layer in layers)
-    return per_row * rows / statistics.median(seconds[1:]), per_row
+            for layer in self._layers:
+                layer(self._inputs[layer.in_features])
+            return time.perf_counter() - started
 
 
 def measure_slots(slots: int, n_steps: int = 30) -> dict[str, Any]:
-    """Decoding with so many slots, all filled: a process of its own, for its peak memory."""
+    """Decoding with so many slots, all filled: a process of its own, for its peak memory.
+
+    The limits are taken between its steps, since a shared machine's speed changes within seconds.
+    """
     work = Workload(directions=_fixed_directions())
     settings = work.settings(slots)
     requests = work.requests(work.plan.cells, settings)
     engine = SlotEngine(work.model, settings, max(len(r.tokens) for r in requests))
     engine.submit(requests)
+    products = MatrixProducts(work.model, slots)
     for _ in range(3):
         engine.pump()
-    seconds = []
-    while len(seconds) < n_steps and engine.pending > slots:
+        products.seconds(packed=True)
+    steps, packed, torchs = [], [], []
+    while len(steps) < n_steps and engine.pending > slots:
         started = time.perf_counter()
         # A step that admits prompts also prefills; the median is one that only decodes.
         engine.pump()
-        seconds.append(time.perf_counter() - started)
-    limit, per_row = matmul_limit(work.model, slots, packed=True)
-    torchs, _ = matmul_limit(work.model, slots, packed=False)
-    step = statistics.median(seconds)
-    reached = per_row * slots / step
+        steps.append(time.perf_counter() - started)
+        packed.append(products.seconds(packed=True))
+        torchs.append(products.seconds(packed=False))
+    step = statistics.median(steps)
     context = max(len(r.tokens) for r in requests) + settings.max_new_tokens
     return {
         "slots": slots,
         "tokens_per_second": slots / step,
-        "decode_gflops": reached / 1e9,
-        "matmul_gflops": limit / 1e9,
-        "torch_gflops": torchs / 1e9,
-        "share_of_limit": reached / limit,
-        "share_of_torchs": reached / torchs,
+        "decode_gflops": products.flop / step / 1e9,
+        "matmul_gflops": products.flop / statistics.median(packed) / 1e9,
+        "torch_gflops": products.flop / statistics.median(torchs) / 1e9,
+        "share_of_limit": statistics.median(map(truediv, packed, steps)),
+        "share_of_torchs": statistics.median(map(truediv, torchs, steps)),
         "peak_gib": peak_bytes() / _GIB,
         "slots_gib": memory_need(work.model, context).of(slots) / _GIB,
     }

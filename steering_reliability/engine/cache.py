@@ -31,7 +31,11 @@ class Prefix:
 
 
 class _SlotLayer(CacheLayerMixin):
-    """A layer's slots, ``[blocks, slots, kv_heads, KEY_STEP, d_head]``, allocated at first use."""
+    """A layer's slots, allocated at first use.
+
+    Keys are ``[blocks, slots, kv_heads, d_head, KEY_STEP]``, values ``[blocks, slots, kv_heads,
+    KEY_STEP, d_head]``.
+    """
 
     is_sliding = False
 
@@ -42,9 +46,11 @@ class _SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         blocks, slots = self._cache.max_length // KEY_STEP, self._cache.slots
         # Zeros, not empty: a masked key of weight 0 times NaN would still be NaN.
-        self.keys, self.values = (
-            new.new_zeros(blocks, slots, new.shape[1], KEY_STEP, new.shape[3])
-            for new in (key_states, value_states)
+        self.keys = key_states.new_zeros(
+            blocks, slots, key_states.shape[1], key_states.shape[3], KEY_STEP
+        )
+        self.values = value_states.new_zeros(
+            blocks, slots, value_states.shape[1], KEY_STEP, value_states.shape[3]
         )
         self.is_initialized = True
 
@@ -57,16 +63,16 @@ class _SlotLayer(CacheLayerMixin):
         assert self.values is not None
         cache = self._cache
         rows, queries = key_states.shape[0], key_states.shape[2]
-        new = (self.keys, key_states), (self.values, value_states)
         if queries == 1:
-            block, place = cache.positions[:rows] // KEY_STEP, cache.positions[:rows] % KEY_STEP
-            for held, states in new:
-                held[block, cache.row_index[:rows], :, place] = states[:, :, 0]
+            block, place = cache.written
+            row = cache.row_index[:rows]
+            self.keys[block, row, :, :, place] = key_states[:, :, 0]
+            self.values[block, row, :, place] = value_states[:, :, 0]
         else:
             start = cache.prefill_start
-            for block_number, inside, outside in _segments(start, start + queries):
-                for held, states in new:
-                    held[block_number, :rows, :, inside] = states[:, :, outside]
+            for number, inside, outside in _segments(start, start + queries):
+                self.keys[number, :rows, ..., inside] = key_states[:, :, outside].mT
+                self.values[number, :rows, :, inside] = value_states[:, :, outside]
         blocks = cache.n_keys // KEY_STEP
         return self.keys[:blocks, :rows], self.values[:blocks, :rows]
 
@@ -91,10 +97,10 @@ def _segments(start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
 class SlotCache(Cache):
     """Keys and values of all rows, through transformers' own ``Cache`` interface.
 
-    Before each forward the engine says where the rows write (``positions``, or
-    ``prefill_start`` for several tokens of the first rows) and how many keys are read
-    (``n_keys``). What a layer's ``update`` returns is for :func:`slot_attention` alone: blocks of
-    positions, each of which lies together in memory.
+    Before each forward ``begin`` says where the rows write and how many keys are read; several
+    tokens of the first rows are written from ``prefill_start`` on. What a layer's ``update``
+    returns is for :func:`slot_attention` alone: blocks of positions, each of which lies together
+    in memory.
 
     Args:
         n_layers: blocks of the model.
@@ -110,7 +116,19 @@ class SlotCache(Cache):
         self.positions = torch.zeros(slots, dtype=torch.long, device=device)
         self.prefill_start = 0
         self.n_keys = self.max_length
+        self.written = self.positions, self.positions
         super().__init__(layers=[_SlotLayer(self) for _ in range(n_layers)])
+
+    def begin(self, positions: torch.Tensor) -> int:
+        """Prepare a pass over tokens at ``positions``, ``[rows, queries]``.
+
+        Returns:
+            How many keys, from the first one on, no row hides; a multiple of ``KEY_STEP``.
+        """
+        first, last = (int(bound) for bound in torch.aminmax(positions))
+        self.n_keys = round_up_keys(last + 1)
+        self.written = positions[:, 0] // KEY_STEP, positions[:, 0] % KEY_STEP
+        return (first + 1) // KEY_STEP * KEY_STEP
 
     def read(self, row: int, start: int, stop: int) -> Prefix:
         """A copy of what a row holds for the positions from ``start`` up to ``stop``."""
@@ -120,7 +138,7 @@ class SlotCache(Cache):
             return torch.cat(parts, dim=1)
 
         return Prefix(
-            tuple(held(layer.keys) for layer in self._used()),
+            tuple(held(layer.keys.mT) for layer in self._used()),
             tuple(held(layer.values) for layer in self._used()),
         )
 
@@ -131,7 +149,7 @@ class SlotCache(Cache):
         for layer, keys, values in zip(self.layers, prefix.keys, prefix.values, strict=False):
             if not layer.is_initialized:
                 layer.lazy_initialization(keys[None], values[None])
-            for held, states in ((layer.keys, keys), (layer.values, values)):
+            for held, states in ((layer.keys.mT, keys), (layer.values, values)):
                 rooms += [held[block, row, :, inside] for block, inside, _ in segments]
                 computed += [states[:, outside] for _, _, outside in segments]
         if rooms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from steering_reliability.engine.attention import round_up_keys, slot_attention_in
+from steering_reliability.engine.attention import slot_attention_in
 from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.head import output_head
 from steering_reliability.engine.hooks import steered
@@ -34,9 +34,7 @@ def forward(
     Returns:
         Logits of the last query, ``[rows, vocabulary]``.
     """
-    cache.n_keys = round_up_keys(int(positions.max()) + 1)
-    keys = torch.arange(cache.n_keys, device=ids.device)
-    hidden = keys[None, None, None, :] > positions[:, None, :, None]
+    mask = _mask(positions, cache.begin(positions), cache.n_keys, model.dtype)
     with (
         slot_attention_in(model.text_config),
         steered(model, steering),
@@ -45,7 +43,7 @@ def forward(
     ):
         output = model.hf_model(
             input_ids=ids,
-            attention_mask=hidden,
+            attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
@@ -53,3 +51,10 @@ def forward(
         )
     logits: torch.Tensor = output.logits[:, -1]
     return logits
+
+
+def _mask(positions: torch.Tensor, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to the scores of keys from ``start`` to ``stop``, so that none looks ahead."""
+    keys = torch.arange(start, stop, device=positions.device)
+    ahead = keys > positions[:, None, :, None]
+    return torch.zeros_like(ahead, dtype=dtype).masked_fill_(ahead, -torch.inf)

@@ -13,7 +13,7 @@ class RowMeasures:
     def __init__(self, model: LoadedModel, slots: int) -> None:
         device = model.device
         self._n_rows = slots
-        self._scratch: torch.Tensor | None = None
+        self._scratch: tuple[torch.Tensor, torch.Tensor] | None = None
         self._log_probability = torch.zeros(slots, dtype=torch.float64, device=device)
         self._entropy = torch.zeros(slots, dtype=torch.float64, device=device)
         self._tokens = torch.zeros(slots, dtype=torch.float64, device=device)
@@ -35,32 +35,38 @@ class RowMeasures:
     def update(self, logits: torch.Tensor, chosen: torch.Tensor, position: torch.Tensor) -> None:
         """Take one step's ``logits`` ``[rows, vocabulary]`` and the tokens chosen from them.
 
-        An end of turn counts as a token: that the model stops here is part of what it says. The
-        logits are used up: a second matrix of this size would cost more than the arithmetic.
+        An end of turn counts as a token: that the model stops here is part of what it says.
         """
         n = logits.shape[0]
-        # One exponential per logit serves the normaliser and the entropy.
-        peak = logits.amax(dim=-1, keepdim=True)
-        shifted = logits.sub_(peak)
-        weights = self._exponentials(shifted)
-        mass = weights.sum(dim=-1)
-        normaliser = mass.log()
-        expected = weights.mul_(shifted).sum(dim=-1) / mass
-        log_probability = shifted.gather(-1, chosen[:, None]).squeeze(-1) - normaliser
-        self._log_probability[:n] += log_probability.double()
-        self._entropy[:n] += (normaliser - expected).double()
+        # On a CPU as many as its cache holds, for the several passes over them.
+        at_once = 4 * torch.get_num_threads() if logits.device.type == "cpu" else self._n_rows
+        for start in range(0, n, at_once):
+            rows = slice(start, min(start + at_once, n))
+            self._add(rows, logits[rows], chosen[rows])
         self._tokens[:n] += 1
         first = position == 0
         if bool(first.any()):
-            refusal = shifted[:, self._refusal].logsumexp(-1)
-            log_odds = refusal - shifted[:, self._compliance].logsumexp(-1)
+            refusal = logits[:, self._refusal].logsumexp(-1)
+            log_odds = refusal - logits[:, self._compliance].logsumexp(-1)
             self._log_odds[:n] = torch.where(first, log_odds.double(), self._log_odds[:n])
 
-    def _exponentials(self, logits: torch.Tensor) -> torch.Tensor:
-        # A fresh matrix of this size would be mapped and cleared by the system at every step.
-        if self._scratch is None or self._scratch.shape[1] != logits.shape[1]:
-            self._scratch = logits.new_empty(self._n_rows, logits.shape[1])
-        return torch.exp(logits, out=self._scratch[: logits.shape[0]])
+    def _add(self, rows: slice, logits: torch.Tensor, chosen: torch.Tensor) -> None:
+        # One exponential per logit serves the normaliser and the entropy.
+        shifted, weights = self._scratch_for(logits)
+        torch.sub(logits, logits.amax(dim=-1, keepdim=True), out=shifted)
+        mass = torch.exp(shifted, out=weights).sum(dim=-1)
+        normaliser = mass.log()
+        expected = weights.mul_(shifted).sum(dim=-1) / mass
+        log_probability = shifted.gather(-1, chosen[:, None]).squeeze(-1) - normaliser
+        self._log_probability[rows] += log_probability.double()
+        self._entropy[rows] += (normaliser - expected).double()
+
+    def _scratch_for(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # Fresh matrices of this size would be mapped and cleared by the system at every step.
+        n, width = logits.shape
+        if self._scratch is None or not self._scratch[0].shape[0] >= n:
+            self._scratch = logits.new_empty(n, width), logits.new_empty(n, width)
+        return self._scratch[0][:n], self._scratch[1][:n]
 
     def read(self, row: int) -> dict[str, float]:
         """A finished completion's measurements, in nats."""

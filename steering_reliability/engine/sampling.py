@@ -15,6 +15,8 @@ import torch
 # Tokens among which the mass of top_p nearly always lies; sorting a whole vocabulary at every step
 # would cost more than the model.
 _LIKELY = 256
+# Tokens of which the greatest is found at once.
+_STRETCH = 256
 
 
 def request_noise(seed: int, prompt_id: str, sample: int, n_positions: int) -> np.ndarray:
@@ -43,7 +45,7 @@ def choose_tokens(
         Token ids, ``[rows]``.
     """
     if temperature == 0:
-        return logits.argmax(dim=-1)
+        return greatest(logits)
     probabilities = torch.softmax(logits / temperature, dim=-1)
     if top_p >= 1:
         return _in_order(probabilities, noise, top_p)
@@ -56,6 +58,24 @@ def choose_tokens(
         places = _in_order(every, noise[flat], top_p)
         chosen[flat] = order.gather(-1, places[:, None]).squeeze(-1)
     return chosen
+
+
+def greatest(logits: torch.Tensor) -> torch.Tensor:
+    """``argmax`` over the last dimension of ``[rows, vocabulary]``, the first of equals.
+
+    In two stages: torch finds a row's greatest value ten times as fast as its place.
+    """
+    whole = logits.shape[1] // _STRETCH * _STRETCH
+    if not whole:
+        return logits.argmax(dim=-1)
+    stretches = logits[:, :whole].unflatten(1, (-1, _STRETCH))
+    best, stretch = stretches.amax(dim=-1).max(dim=-1)
+    rows = torch.arange(len(logits), device=logits.device)
+    tokens = stretch * _STRETCH + stretches[rows, stretch].argmax(dim=-1)
+    if whole < logits.shape[1]:
+        last, place = logits[:, whole:].max(dim=-1)
+        tokens = torch.where(last > best, whole + place, tokens)
+    return tokens
 
 
 def _in_order(probabilities: torch.Tensor, noise: torch.Tensor, top_p: float) -> torch.Tensor:

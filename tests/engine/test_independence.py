@@ -130,16 +130,17 @@ def test_masked_room_behind_a_row_does_not_change_its_attention(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(4, heads, 1, d_head, generator=generator)
-    shape = (512 // KEY_STEP, 4, key_heads, KEY_STEP, d_head)
-    keys = torch.randn(shape, generator=generator)
-    values = torch.randn(shape, generator=generator)
+    blocks_of_rows = (512 // KEY_STEP, 4, key_heads)
+    keys = torch.randn(*blocks_of_rows, d_head, KEY_STEP, generator=generator)
+    values = torch.randn(*blocks_of_rows, KEY_STEP, d_head, generator=generator)
     module = torch.nn.Identity()
     for valid in (5, 100, 200):
         outputs = []
         for n_keys in range(round_up_keys(valid), 513, KEY_STEP):
-            hidden = (torch.arange(n_keys) >= valid).expand(4, 1, 1, n_keys)
+            ahead = (torch.arange(n_keys) >= valid).expand(4, 1, 1, n_keys)
+            mask = torch.zeros(4, 1, 1, n_keys).masked_fill(ahead, -torch.inf)
             blocks = slice(n_keys // KEY_STEP)
-            outputs.append(slot_attention(module, query, keys[blocks], values[blocks], hidden)[0])
+            outputs.append(slot_attention(module, query, keys[blocks], values[blocks], mask)[0])
         assert all(torch.equal(output, outputs[0]) for output in outputs)
 
 

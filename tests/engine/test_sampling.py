@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from steering_reliability.cells import Cell
 from steering_reliability.engine import generate
-from steering_reliability.engine.sampling import choose_tokens, request_noise
+from steering_reliability.engine.sampling import choose_tokens, greatest, request_noise
 from tests.engine.reference import ALPHA_UNIT, BASELINE, PROMPTS, STEERED, random_directions
 from tests.tiny_models import load_tiny
 
@@ -104,3 +106,22 @@ def test_a_tiny_nucleus_is_greedy() -> None:
         for temperature in (0.0, 0.7)
     )
     assert [c.token_ids for c in sampled] == [c.token_ids for c in greedy]
+
+
+@given(
+    n_tokens=st.integers(1, 1100),
+    values=st.lists(st.sampled_from([0.0, 1.0, -math.inf, math.nan]), min_size=1, max_size=6),
+    seed=st.integers(0, 1000),
+)
+def test_the_greatest_is_torchs_argmax_the_first_of_equals(
+    n_tokens: int, values: list[float], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.zeros(2, n_tokens).uniform_(-1, 0.5, generator=generator)
+    for value in values:
+        logits[0, int(torch.randint(n_tokens, (), generator=generator))] = value
+    found = greatest(logits)
+    assert found[1] == logits[1].argmax()
+    if not logits[0].isnan().any():
+        assert found[0] == logits[0].argmax()
+    assert 0 <= int(found[0]) < n_tokens
