@@ -160,14 +160,14 @@ class SlotCache(Cache):
         for tensor in self._tensors():
             tensor[:, target] = tensor[:, source]
 
-    def empty_row(self, row: int) -> None:
-        """Forget a row that overflowed (float16, a huge alpha).
+    def empty_rows(self, rows: slice) -> None:
+        """Forget rows, such as one that overflowed (float16, a huge alpha).
 
         What stays behind is masked, but would still reach the row's next completion: a weight of
         0 times infinity is no number.
         """
         for tensor in self._tensors():
-            tensor[:, row] = 0
+            tensor[:, rows] = 0
 
     def _tensors(self) -> list[torch.Tensor]:
         return [tensor for layer in self._used() for tensor in (layer.keys, layer.values)]
@@ -200,9 +200,16 @@ class PrefixStore(Generic[Computed]):
             self._prefixes.move_to_end(key)
             return self._prefixes[key]
         prefix = compute()
+        self.put(key, prefix)
+        return prefix
+
+    def put(self, key: Hashable, prefix: Computed) -> None:
+        """Hold a prefix that wasn't."""
         self._prefixes[key] = prefix
         self._held += prefix.n_bytes
         while self._held > self._budget and len(self._prefixes) > 1:
             _, dropped = self._prefixes.popitem(last=False)
             self._held -= dropped.n_bytes
-        return prefix
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._prefixes

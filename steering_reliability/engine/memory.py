@@ -14,7 +14,7 @@ import torch
 from steering_reliability.engine.attention import round_up_keys
 from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.forward import forward
-from steering_reliability.engine.prefill import PREFIX_BUDGET_BYTES
+from steering_reliability.engine.prefill import PREFIX_BUDGET_BYTES, PROMPTS_AT_ONCE
 from steering_reliability.engine.requests import GenerationSettings
 from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import RowSteering
@@ -31,7 +31,8 @@ class MemoryNeed:
 
     Attributes:
         per_slot: keys, values and logits of one slot.
-        fixed: computed prompts, at most, and the weights in the processor's layout.
+        fixed: computed prompts, at most, those being computed, and the weights in the processor's
+            layout.
     """
 
     per_slot: int
@@ -50,8 +51,9 @@ def memory_need(model: LoadedModel, context: int) -> MemoryNeed:
     with torch.inference_mode():
         logits = forward(model, cache, zero, zero, idle)
     per_token = cache.read(0, 0, 1).n_bytes
-    per_slot = per_token * round_up_keys(context) + logits.shape[-1] * 4 * _LOGIT_COPIES
-    return MemoryNeed(per_slot, PREFIX_BUDGET_BYTES + model.packed.n_bytes)
+    per_row = per_token * round_up_keys(context)
+    fixed = PREFIX_BUDGET_BYTES + PROMPTS_AT_ONCE * per_row + model.packed.n_bytes
+    return MemoryNeed(per_row + logits.shape[-1] * 4 * _LOGIT_COPIES, fixed)
 
 
 def free_bytes(device: torch.device) -> int:

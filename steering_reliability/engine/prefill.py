@@ -1,8 +1,8 @@
-"""Prompts computed by themselves, each once, and shared by all cells that leave them alone."""
+"""Prompts computed once, and shared by all cells that leave them alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,14 @@ from steering_reliability.interventions import RowSteering, Steering
 from steering_reliability.models.loaded import LoadedModel
 
 PREFIX_BUDGET_BYTES = 1 << 30
+Tokens = tuple[int, ...]
 _EMPTY = Prefix((), ())
 # Matrix products hand the rows beyond a multiple of four (AVX2; eight with AVX-512) to other
 # kernels, and how many those are depends on the number of threads; so prompts fill such steps.
 _PREFILL_STEP = 8
+# Prompts that are computed together, where that gives the same bits: enough tokens for the matrix
+# products to be fast.
+PROMPTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,46 @@ class Prefiller:
         self._unsteered: PrefixStore[_Unsteered] = PrefixStore(budget)
         self._shared = tuple(model.format.shared_prefix)
         room = round_up_keys(longest_prompt + _PREFILL_STEP)
-        self._scratch = SlotCache(model.n_layers, 1, room, model.device)
+        self._scratch = SlotCache(model.n_layers, PROMPTS_AT_ONCE, room, model.device)
+        self._together: bool | None = None
+
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Compute the prompts among these that are new, those of like length together."""
+        if self._positions == "all":
+            return
+        new: dict[Tokens, None] = {}
+        for request in requests:
+            body = request.tokens[:-1]
+            begins_alike = self._shared and body[: len(self._shared)] == self._shared
+            if begins_alike and len(body) > len(self._shared) and body not in self._prefixes:
+                new[body] = None
+        if len(new) < 2 or not self._may_be_together():
+            return
+        shared = self._prefixes.get(self._shared, lambda: self._compute(self._shared, _EMPTY))
+        own = {body: body[len(self._shared) :] for body in new}
+        for bodies in _of_like_length(own):
+            found = self._compute_all([own[body] for body in bodies], shared)
+            for body, prefix in zip(bodies, found, strict=True):
+                self._prefixes.put(body, prefix)
+
+    def _may_be_together(self) -> bool:
+        """Whether this machine gives a prompt the same bits beside others as alone."""
+        if self._together is None:
+            room = self._scratch.max_length
+            rows = [
+                tuple(range(first, first + min(2 * _PREFILL_STEP - first % 3, room)))
+                for first in range(PROMPTS_AT_ONCE)
+            ]
+            beside = self._compute_all(rows, _EMPTY)
+            self._together = all(
+                torch.equal(one, other)
+                for row, there in zip(rows, beside, strict=True)
+                for alone in [self._compute(row, _EMPTY)]
+                for one, other in zip(
+                    (*alone.keys, *alone.values), (*there.keys, *there.values), strict=True
+                )
+            )
+        return self._together
 
     def prefixes_of(self, request: Request) -> tuple[Prefix, Prefix]:
         """What all prompts begin with, and what is the request's own, up to its last token."""
@@ -111,33 +154,60 @@ class Prefiller:
             handle.remove()
         return _Unsteered(prefix, outputs[0])
 
-    def _no_steering(self) -> RowSteering:
-        return RowSteering(1, self._model.d_model, self._model.device, self._model.dtype)
+    def _no_steering(self, n_rows: int = 1) -> RowSteering:
+        return RowSteering(n_rows, self._model.d_model, self._model.device, self._model.dtype)
 
     def _compute(
         self, tokens: Sequence[int], before: Prefix, steering: RowSteering | None = None
     ) -> Prefix:
-        """Compute a prompt by itself, so that its bits depend on it alone."""
-        if not tokens:
-            return _EMPTY
-        self._scratch.write(0, 0, before)
-        start, stop = before.length, before.length + len(tokens)
+        """Compute a prompt by itself."""
+        return self._compute_all([tokens], before, steering)[0] if tokens else _EMPTY
+
+    def _compute_all(
+        self,
+        rows: Sequence[Sequence[int]],
+        before: Prefix,
+        steering: RowSteering | None = None,
+    ) -> list[Prefix]:
+        """Compute prompts that fill as many steps, after the same beginning."""
+        start = before.length
+        lengths = torch.tensor([len(tokens) for tokens in rows])
+        width = _filled(max(map(len, rows)))
+        for row in range(len(rows)):
+            self._scratch.write(row, 0, before)
         # What fills the last step comes after the prompt, so the prompt can't see it.
-        filling = -len(tokens) % _PREFILL_STEP
-        ids = torch.tensor([[*tokens, *[tokens[-1]] * filling]], device=self._model.device)
-        positions = torch.arange(start, stop + filling, device=self._model.device)
+        ids = torch.tensor([[*tokens, *[tokens[-1]] * (width - len(tokens))] for tokens in rows])
+        positions = torch.minimum(torch.arange(width), lengths[:, None] - 1) + start
         self._scratch.prefill_start = start
         forward(
             self._model,
             self._scratch,
-            ids,
-            positions.clamp(max=stop - 1)[None],
-            steering or self._no_steering(),
+            ids.to(self._model.device),
+            positions.to(self._model.device),
+            steering or self._no_steering(len(rows)),
             needs_logits=False,
         )
-        prefix = self._scratch.read(0, start, stop)
-        self._scratch.empty_row(0)
-        return prefix
+        prefixes = [
+            self._scratch.read(row, start, start + len(tokens)) for row, tokens in enumerate(rows)
+        ]
+        self._scratch.empty_rows(slice(len(rows)))
+        return prefixes
+
+
+def _filled(length: int) -> int:
+    return -(-length // _PREFILL_STEP) * _PREFILL_STEP
+
+
+def _of_like_length(
+    own: Mapping[tuple[int, ...], Sequence[int]],
+) -> Iterator[list[tuple[int, ...]]]:
+    """Prompts in groups that are computed together, by the steps that their own tokens fill."""
+    by_width: dict[int, list[Tokens]] = {}
+    for body, tokens in own.items():
+        by_width.setdefault(_filled(len(tokens)), []).append(body)
+    for bodies in by_width.values():
+        for start in range(0, len(bodies), PROMPTS_AT_ONCE):
+            yield bodies[start : start + PROMPTS_AT_ONCE]
 
 
 @contextmanager

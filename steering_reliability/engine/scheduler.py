@@ -124,14 +124,17 @@ class SlotEngine:
         return self._advance(logits.float(), n)
 
     def _admit(self) -> None:
-        for row, request in enumerate(self._rows):
-            if request is None and self._queue:
-                self._enter(row, self._queue.popleft())
+        free = [row for row, request in enumerate(self._rows) if request is None]
+        entering = [(row, self._queue.popleft()) for row in free[: len(self._queue)]]
+        # Held from the first moment, so that a request whose prompt can't be computed isn't lost.
+        for row, request in entering:
+            self._rows[row] = request
+        self._prefiller.prepare([request for _, request in entering])
+        for row, request in entering:
+            self._enter(row, request)
 
     def _enter(self, row: int, request: Request) -> None:
         settings = self._settings
-        # Held from the first moment, so that a request whose prompt can't be computed isn't lost.
-        self._rows[row] = request
         shared, own = self._prefiller.prefixes_of(request)
         self._cache.write(row, 0, shared)
         self._cache.write(row, shared.length, own)
@@ -178,7 +181,7 @@ class SlotEngine:
         self._rows[row] = None
         self._steering.set_row(row, None)
         if not math.isfinite(measurements["mean_logprob"]):
-            self._cache.empty_row(row)
+            self._cache.empty_rows(slice(row, row + 1))
         self._park(row)
         return Completion(
             prompt_id=request.prompt_id,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from steering_reliability.cells import Cell, Intervention
 from steering_reliability.completions import Completion
 from steering_reliability.engine import generate, make_engine, scheduler
 from steering_reliability.engine.attention import KEY_STEP, round_up_keys, slot_attention
+from steering_reliability.engine.prefill import Prefiller
 from steering_reliability.engine.requests import GenerationSettings, Positions, Request
 from steering_reliability.engine.scheduler import SlotEngine
 from steering_reliability.interventions import Steering
@@ -219,3 +221,32 @@ def test_fewer_rows_at_the_tail_give_the_same_completions(
     for key, completion in fixed.items():
         assert shrunk[key].token_ids == completion.token_ids
         assert shrunk[key].measurements == pytest.approx(completion.measurements, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_prompts_computed_together_are_the_same_as_alone(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_tiny(family)
+    given_settings = GenerationSettings(max_new_tokens=4, slots=16)
+    requests = plan(model, [BASELINE], given_settings, MANY_PROMPTS)
+    longest = max(len(r.tokens) for r in requests)
+    together, alone = (Prefiller(model, "response", longest) for _ in range(2))
+    groups: list[int] = []
+    compute_all = Prefiller._compute_all
+
+    def counted(prefiller: Prefiller, rows: Sequence[Sequence[int]], *rest: Any) -> Any:
+        groups.append(len(rows))
+        return compute_all(prefiller, rows, *rest)
+
+    with torch.inference_mode():
+        monkeypatch.setattr(Prefiller, "_compute_all", counted)
+        together.prepare(requests)
+        prepared = [together.prefixes_of(request) for request in requests]
+        n_groups = len(groups)
+        single = [alone.prefixes_of(request) for request in requests]
+    assert max(groups[:n_groups]) > 1
+    for one, other in zip(prepared, single, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert all(map(torch.equal, mine.keys, theirs.keys))
+            assert all(map(torch.equal, mine.values, theirs.values))
