@@ -178,7 +178,12 @@ def climb(
         plan = plans[level]
         known = (plan.config, plan.profile, plan.facts, paths.decisions)
         layers, confirmed = choose_layers(*known), choose_confirmations(*known)
-        plan = replace(plan, layers=layers.indices, confirmations=confirmed.points)
+        plan = replace(
+            plan,
+            layers=layers.indices,
+            layer_choice=layers.choice,
+            confirmations=confirmed.points,
+        )
         scores = ladder.frame(plan)
         verdicts = judge_level(plan, scores)
         model = {"source": plan.profile.source, "name": plan.profile.name, "fingerprint": "none"}
