@@ -425,9 +425,12 @@ def beats_controls(
         p = (1 + reached) / (1 + len(names))
         # Both ways were open where the cell is used against what such cells are for.
         p *= 2 if (goal or natural) != natural else 1
-        p = min(1.0, p * (layers_tried if elsewhere_p is None else 1))
-        backed = elsewhere_p is None or 2 * elsewhere_p * layers_tried <= 1 + EQUAL
-        passes = backed and p <= settings["rank_p"] + EQUAL
+        if elsewhere_p is None:
+            p *= layers_tried
+        elif 2 * elsewhere_p * layers_tried > 1 + EQUAL:
+            p *= 2 * layers_tried
+        p = min(1.0, p)
+        passes = p <= settings["rank_p"] + EQUAL
         answer["p_value"] = p
         answer["outcome"] = decided(passes, answer["high"] < settings["least_effect"])
     return {**answer, "strongest": strongest, "controls": len(names)}

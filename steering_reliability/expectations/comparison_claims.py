@@ -193,8 +193,8 @@ def beats_controls(question: Question) -> Verdict:
 
     It is moved where the cell should move it: up or down by the question's aim. The rank allows
     for what was chosen before: its p is doubled where adding should lower refusal or ablating
-    raise it, since both ways were open, and where the layer is the best of several the others
-    must back it up (``layer_choice``).
+    raise it, since both ways were open, and taken 2m times where the layer is the best of m and
+    the others do not back it up (``layer_choice``).
     """
     settings = question.expect(BeatsControls)
     cell, table = question.cell, question.table
@@ -217,9 +217,7 @@ def beats_controls(question: Question) -> Verdict:
         ways = 1 if question.aim == cell.aim else 2
         rank_p = statistics.rank_test(sign * float(learned.mean()), strengths)
         p_value = min(1.0, rank_p * ways * question.choice.times)
-        rule = rules.outranks(
-            p_value, estimate.high, settings.rank_p, settings.least_effect, question.choice.backed
-        )
+        rule = rules.outranks(p_value, estimate.high, settings.rank_p, settings.least_effect)
         doubled = ", doubled: adding and ablating were both open" if ways == 2 else ""
         evidence = f"rank {p_text(p_value)}{doubled}"
     else:

@@ -2,12 +2,13 @@
 
 A direction's effect is its own, so fresh prompts do not undo the choice. But a direction that
 means nothing has an effect of its own at every layer, so the layers that were not chosen tell
-luck from more. With m layers tried, the rank at the chosen one counts where the direction is
-among the strongest 1/2m of the random ones at the others too. A lucky direction leads at a layer
-with chance p, the others back it up with chance 1/2m, and there are m layers for it to happen at:
-p/2 where layers have nothing in common. Where a direction's effects are alike at all layers there
-is nothing to choose, and it is p; in between, with three layers, at most 1.2 p (simulated; 1/m in
-place of 1/2m would let it be 1.6 p).
+luck from more. With m layers tried, the p of the rank at the chosen one stands as it is where the
+direction is among the strongest 1/2m of the random ones at the others too, and is multiplied by
+2m where it is not. A lucky direction leads at a layer with chance p, the others back it up with
+chance 1/2m, and there are m layers for it to happen at: p/2; the other p/2 is for leading 2m
+times as many. That is for layers that have nothing in common. Where a direction's effects are
+alike at all layers there is nothing to choose, and it is p; in between, with three layers, at
+most 1.2 p (``tests/unit/test_layer_choice.py`` simulates it).
 """
 
 from __future__ import annotations
@@ -49,36 +50,37 @@ class LayerChoice:
 
     @property
     def needed(self) -> float:
-        """Largest rank p at the other layers that lets the rank at this one count."""
+        """Largest rank p at the other layers that backs up the chosen one."""
         return 1 / (2 * self.tried)
 
     @property
     def backed(self) -> bool:
-        """Whether the other layers let the rank at this one count."""
-        if self.tried == 1 or self.elsewhere_p is None:
-            return True
-        return self.elsewhere_p <= self.needed + ROUNDING
+        """Whether the direction leads at the other layers too."""
+        return self.elsewhere_p is not None and self.elsewhere_p <= self.needed + ROUNDING
 
     @property
     def times(self) -> int:
-        """What the rank's p is multiplied by (Bonferroni), where no other layer can speak."""
-        return self.tried if self.elsewhere_p is None else 1
+        """What the rank's p is multiplied by (Bonferroni), where the other layers are no help."""
+        if self.tried == 1:
+            return 1
+        if self.elsewhere_p is None:
+            return self.tried
+        return 1 if self.backed else 2 * self.tried
 
     @property
     def sentence(self) -> str:
         """What it means for the rank, for the verdict; empty where nothing was chosen."""
         if self.tried == 1:
             return ""
+        best = f"; its layer is the best of {self.tried}"
         if self.elsewhere_p is None:
-            return (
-                f"; its layer is the best of {self.tried}, with too few random directions at the "
-                f"others for them to back it up, so p is taken {self.tried} times"
+            told = f"{best}, with too few random directions at the others for them to back it up"
+        else:
+            told = (
+                f"{best} and the others {'back' if self.backed else 'do not back'} it up (there "
+                f"the rank is {p_text(self.elsewhere_p)}, at most {number(self.needed)} is needed)"
             )
-        verb = "back" if self.backed else "do not back"
-        return (
-            f"; its layer is the best of {self.tried} and the others {verb} it up: there the "
-            f"rank is {p_text(self.elsewhere_p)}, at most {number(self.needed)} is needed"
-        )
+        return told if self.times == 1 else f"{told}, so the rank's p is taken {self.times} times"
 
 
 NAMED = LayerChoice()

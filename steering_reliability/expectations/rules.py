@@ -74,14 +74,9 @@ def never_falls(
     return passes, (_array(high) <= 0) | step_falls
 
 
-def outranks(
-    p_value: ArrayLike, high: ArrayLike, largest_p: float, least: float, backed: ArrayLike = True
-) -> Rule:
-    """``beats_controls`` by rank; ``high`` bounds the difference to the strongest control.
-
-    ``backed``: whether the layers that were not chosen let the rank at the chosen one count.
-    """
-    passes = (_array(p_value) <= largest_p + ROUNDING) & np.asarray(backed, dtype=bool)
+def outranks(p_value: ArrayLike, high: ArrayLike, largest_p: float, least: float) -> Rule:
+    """``beats_controls`` by rank; ``high`` bounds the difference to the strongest control."""
+    passes = _array(p_value) <= largest_p + ROUNDING
     return passes, ~passes & (_array(high) < least)
 
 

@@ -66,6 +66,10 @@ def test_of_how_many_layers_it_is_the_best_is_told_up_to_the_verdict(tmp_path: P
     rates = dict(zip(rivals, (0.5, 0.5, 0.4, 0.4, 0.2), strict=True))
     harm = {cell: {"harm_test": rate} for cell, rate in rates.items()}
     publish(paths, record("layer_test", grid(GRID | harm)))
+    assert (
+        "the best of 2 and the others back it up"
+        in decision_lines(json.loads(paths.decision("layer_test").read_text("utf-8")))[0]
+    )
     sweep = plan("alpha_sweep", paths.decisions)
     assert sweep.layer_choice == LayerChoice(2, 1 / 6)
     publish(paths, record("alpha_sweep", grid({WORKS: GRID[WORKS]}), paths.decisions))
