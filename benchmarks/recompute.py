@@ -389,7 +389,13 @@ def alpha_monotonicity(run: Run, settings: dict[str, Any], point: Point, shared:
 
 
 def beats_controls(
-    run: Run, settings: dict[str, Any], point: Point, shared: int, goal: str = ""
+    run: Run,
+    settings: dict[str, Any],
+    point: Point,
+    shared: int,
+    goal: str = "",
+    layers_tried: int = 1,
+    elsewhere_p: float | None = None,
 ) -> Answer:
     rank = settings["method"] == "rank"
     kinds = ("random-",) if rank else ("random-", "shuffled-")
@@ -417,6 +423,13 @@ def beats_controls(
         own = aim * float(learned.mean())
         reached = sum(strength >= own - EQUAL for strength in strengths.values())
         p = (1 + reached) / (1 + len(names))
+        # Both ways were open where the cell is used against what such cells are for.
+        p *= 2 if (goal or natural) != natural else 1
+        if elsewhere_p is None:
+            p *= layers_tried
+        elif 2 * elsewhere_p * layers_tried > 1 + EQUAL:
+            p *= 2 * layers_tried
+        p = min(1.0, p)
         passes = p <= settings["rank_p"] + EQUAL
         answer["p_value"] = p
         answer["outcome"] = decided(passes, answer["high"] < settings["least_effect"])
@@ -489,7 +502,9 @@ def recompute(run: Run, verdict: dict[str, Any]) -> Answer:
     details = verdict["details"]
     point = (details.get("layer", -1), details.get("intervention", ""), details.get("alpha", 0.0))
     claim = verdict["claim"]
-    chosen = {"goal": details["goal"]} if "goal" in details else {}
+    # What an earlier level's scores say of its choice is taken as told.
+    told = ("goal", "layers_tried", "elsewhere_p")
+    chosen = {name: details[name] for name in told if name in details}
     try:
         answer = CLAIMS[claim](run, run.claims[claim], point, 1, **chosen)
     except MissingError as missing:

@@ -126,7 +126,10 @@ class BeatsControls(ClaimSettings):
 
     Attributes:
         method: ``paired`` compares with the strongest random or shuffled direction; ``rank``
-            asks for its place among the random ones, ties counted against.
+            asks for its place among the random ones, ties counted against. The rank allows for
+            what was chosen before: p is taken 2m times where the layer is the best of m, unless
+            the direction is among the strongest 1/2m of the random ones at the others too, and
+            twice where adding is to lower refusal or ablating to raise it.
         rank_p: largest p-value of the rank that passes.
     """
 

@@ -18,6 +18,7 @@ from steering_reliability import statistics
 from steering_reliability.cells import GOALS, Cell, Goal
 from steering_reliability.claims import Coherence
 from steering_reliability.expectations import ScoreTable, Verdict
+from steering_reliability.expectations.layer_choice import layer_choice
 from steering_reliability.expectations.questions import coherence_gate
 from steering_reliability.expectations.tables import Floats, MissingScoresError
 
@@ -93,8 +94,9 @@ def best_layer(
         ``chosen`` (None if no layer qualifies), ``candidates``, ``pareto_front``, ``left_out``
         (incomplete cells and what they lack) and ``reason``.
         ``chosen`` carries ``layer, intervention, alpha, effect`` with its interval,
-        ``benign_cost, utility``, and ``same_layer_share``: how often the bootstrap over prompts
-        picks the same layer among the same candidates.
+        ``benign_cost, utility``, ``same_layer_share``: how often the bootstrap over prompts
+        picks the same layer among the same candidates, and ``layers_tried, elsewhere_p``: of how
+        many layers it is the best, and the direction's rank at the others.
     """
     return _decide(scores, verdicts, "raise", ("add",), cost_weight, coherence, seed)
 
@@ -217,6 +219,7 @@ def _decide(
         "n_benign": len(values[best.cell].refused),
         "same_layer_share": same_layer,
         "same_cell_share": float(np.mean([cell == best.cell for cell in cells])),
+        **layer_choice(table, best.cell, {c.cell.layer for c in candidates}, goal, HARM).to_dict(),
     }
     decision["reason"] = (
         f"{best.cell.id} has the greatest effect less {cost_weight:g} x benign cost "

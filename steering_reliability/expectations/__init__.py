@@ -31,12 +31,21 @@ from steering_reliability.expectations.direction_claims import (
     DirectionEvidence,
     direction_is_real,
 )
+from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.expectations.layer_claims import some_layer_steers
 from steering_reliability.expectations.questions import Question
 from steering_reliability.expectations.tables import MissingScoresError, ScoreTable
 from steering_reliability.expectations.verdicts import Outcome, Verdict
 
-__all__ = ["EXPECTATIONS", "DirectionEvidence", "Outcome", "ScoreTable", "Verdict", "evaluate"]
+__all__ = [
+    "EXPECTATIONS",
+    "DirectionEvidence",
+    "LayerChoice",
+    "Outcome",
+    "ScoreTable",
+    "Verdict",
+    "evaluate",
+]
 
 EXPECTATIONS: dict[str, Callable[[Question], Verdict]] = {
     "baseline_refusal": baseline_refusal,
@@ -64,6 +73,7 @@ def evaluate(
     claims: Mapping[str, ClaimSettings] | None = None,
     goal: Goal | None = None,
     directions: Mapping[int, DirectionEvidence] | None = None,
+    choice: LayerChoice | None = None,
 ) -> Verdict:
     """The verdict on one claim.
 
@@ -80,6 +90,8 @@ def evaluate(
             asks whether it does that. By default adding should raise refusal, and ablating or a
             negative alpha should lower it.
         directions: what is known of the direction of each layer, for ``direction_is_real``.
+        choice: how the layer was chosen, which the rank of ``beats_controls`` must allow for; by
+            default it was named beforehand.
 
     Raises:
         SteeringError: the claim is unknown, its settings are another claim's, or the frame lacks
@@ -105,6 +117,7 @@ def evaluate(
         claims or {},
         goal=goal,
         directions=directions or {},
+        choice=choice or NAMED,
     )
     try:
         return EXPECTATIONS[claim](question)

@@ -18,7 +18,14 @@ from steering_reliability.claims import (
 from steering_reliability.expectations import rules
 from steering_reliability.expectations.questions import CONFIDENCE, Question, coherence_gate
 from steering_reliability.expectations.tables import Floats, MissingScoresError
-from steering_reliability.expectations.verdicts import Verdict, change, interval, number, p_text
+from steering_reliability.expectations.verdicts import (
+    Detail,
+    Verdict,
+    change,
+    interval,
+    number,
+    p_text,
+)
 from steering_reliability.statistics import Estimate
 
 # Random directions that a rank test needs before it can reach p = .05.
@@ -184,7 +191,10 @@ def _twice(per_split: int | None) -> int | None:
 def beats_controls(question: Question) -> Verdict:
     """The direction moves refusal more than its strongest control, or outranks 19 random ones.
 
-    It is moved where the cell should move it: up or down by the question's aim.
+    It is moved where the cell should move it: up or down by the question's aim. The rank allows
+    for what was chosen before: its p is doubled where adding should lower refusal or ablating
+    raise it, since both ways were open, and taken 2m times where the layer is the best of m and
+    the others do not back it up (``layer_choice``).
     """
     settings = question.expect(BeatsControls)
     cell, table = question.cell, question.table
@@ -204,9 +214,12 @@ def beats_controls(question: Question) -> Verdict:
     after, before = (learned, rivals[best]) if sign > 0 else (rivals[best], learned)
     estimate = statistics.paired_difference(after, before, question.confidence)
     if rank:
-        p_value = statistics.rank_test(sign * float(learned.mean()), strengths)
+        ways = 1 if question.aim == cell.aim else 2
+        rank_p = statistics.rank_test(sign * float(learned.mean()), strengths)
+        p_value = min(1.0, rank_p * ways * question.choice.times)
         rule = rules.outranks(p_value, estimate.high, settings.rank_p, settings.least_effect)
-        evidence = f"rank {p_text(p_value)}"
+        doubled = ", doubled: adding and ablating were both open" if ways == 2 else ""
+        evidence = f"rank {p_text(p_value)}{doubled}"
     else:
         p_value = estimate.p_value
         rule = rules.raises(estimate.value, estimate.low, estimate.high, settings.least_effect)
@@ -223,7 +236,8 @@ def beats_controls(question: Question) -> Verdict:
         f"{chosen}refusal on {settings.split} {moves} more than with the "
         f"strongest of {len(controls)} controls ({controls[best].direction}) by "
         f"{interval(estimate)} (n = {estimate.n} prompts, "
-        f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})",
+        f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})"
+        f"{question.choice.sentence if rank else ''}",
         lambda: statistics.prompts_for_difference(
             statistics.planning_rate(before), settings.least_effect, confidence=question.confidence
         ),
@@ -233,8 +247,18 @@ def beats_controls(question: Question) -> Verdict:
             "method": settings.method,
             "goal": question.aim,
             "controls": len(controls),
+            **_choice(question, rank),
             "strongest": controls[best].direction,
             "rate_learned": float(learned.mean()),
             "rate_strongest": float(rivals[best].mean()),
         },
     )
+
+
+def _choice(question: Question, rank: bool) -> dict[str, Detail]:
+    """What the rank allows for, for the verdict's details."""
+    choice = question.choice
+    if not rank or choice.tried == 1:
+        return {}
+    known = {} if choice.elsewhere_p is None else {"elsewhere_p": choice.elsewhere_p}
+    return {"layers_tried": choice.tried, **known}

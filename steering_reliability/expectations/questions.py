@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 from steering_reliability.cells import Cell, Goal, Intervention
 from steering_reliability.claims import CLAIM_SETTINGS, ClaimSettings, Coherence
 from steering_reliability.expectations.direction_claims import DirectionEvidence
+from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.expectations.tables import Floats, MissingScoresError, ScoreTable
 from steering_reliability.expectations.verdicts import Detail, Outcome, Verdict
 from steering_reliability.statistics import MOST_PROMPTS, Estimate
@@ -27,6 +28,7 @@ class Question:
         claims: settings of the level's other claims, for those that build on them.
         goal: what the cell was chosen for; what cells like it are meant to do if None.
         directions: what is known of the direction of each layer.
+        choice: how the cell's layer was come by.
     """
 
     claim: str
@@ -39,6 +41,7 @@ class Question:
     comparisons: int = 1
     goal: Goal | None = None
     directions: Mapping[int, DirectionEvidence] = field(default_factory=dict)
+    choice: LayerChoice = NAMED
 
     @property
     def cell(self) -> Cell:

@@ -17,9 +17,11 @@ from steering_reliability.cells import GOALS, Cell, Goal
 from steering_reliability.config import LevelConfig, ModelProfile
 from steering_reliability.config import resolve_layers as layers_in_model
 from steering_reliability.config.sections import ConfirmSettings, LayersFrom
+from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.models.sources import ModelFacts
 
-FORMAT = 1
+# 2: decisions say of how many layers theirs is the best.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Layers:
         note: which and why, for the header; empty where the file names them itself.
         provisional: taken by default, or from a decision that is provisional itself.
         fingerprint: of the model that the decision was made on; empty where there is none.
+        choice: how the decision came by its layer.
     """
 
     indices: tuple[int, ...]
     note: str = ""
     provisional: bool = False
     fingerprint: str = ""
+    choice: LayerChoice = NAMED
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def choose_layers(
     note = f"layer {chosen['layer']}, decided by {level}: {_reason(record, 'layer')}"
     provisional = bool(record["provisional"])
     note += "; that decision is provisional" * provisional
-    return Layers((int(chosen["layer"]),), note, provisional, record["model"]["fingerprint"])
+    fingerprint = record["model"]["fingerprint"]
+    return Layers((int(chosen["layer"]),), note, provisional, fingerprint, LayerChoice.of(chosen))
 
 
 def choose_confirmations(
@@ -174,6 +179,7 @@ def _chosen_layer(record: Mapping[str, Any]) -> Mapping[str, Any]:
     chosen = decided.get("chosen")
     if not isinstance(chosen, Mapping) or not isinstance(chosen.get("layer"), int):
         raise _UnusableError(f"{record['level']} has chosen no layer")
+    _check_choice(record, chosen)
     return chosen
 
 
@@ -186,10 +192,17 @@ def _chosen_points(record: Mapping[str, Any]) -> tuple[Confirmation, ...]:
                 cell = Cell(chosen["layer"], chosen["intervention"], chosen["alpha"])
             except (KeyError, TypeError, ValueError) as error:
                 raise _UnusableError(f"the decision of {record['level']} is damaged") from error
+            _check_choice(record, chosen)
             points.append(Confirmation(cell, goal, chosen))
     if not points:
         raise _UnusableError(f"{record['level']} has chosen no operating point")
     return tuple(points)
+
+
+def _check_choice(record: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
+    tried, elsewhere = chosen.get("layers_tried", 1), chosen.get("elsewhere_p")
+    if not (isinstance(tried, int) and tried >= 1 and isinstance(elsewhere, float | int | None)):
+        raise _UnusableError(f"the decision of {record['level']} is damaged")
 
 
 def _reason(record: Mapping[str, Any], key: str) -> str:

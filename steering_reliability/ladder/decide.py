@@ -60,9 +60,15 @@ def decide(
             table, verdicts, cost_weight=settings.cost_weight, coherence=coherence
         )
     elif settings is not None:
-        record["operating_points"] = operating_points(
+        points = operating_points(
             table, verdicts, cost_weight=settings.cost_weight, coherence=coherence
         )
+        # A layer that was taken over is the best of those that the earlier level tried.
+        if plan.layer_choice.tried > 1:
+            for decided in points.values():
+                if decided["chosen"]:
+                    decided["chosen"] |= plan.layer_choice.to_dict()
+        record["operating_points"] = points
     return record
 
 

@@ -277,6 +277,7 @@ def _manifest(
         "profile": plan.profile.model_dump(mode="json"),
         "layers": list(plan.layers),
         "provisional": plan.provisional,
+        "layer_choice": plan.layer_choice.to_dict(),
         "confirmations": [
             {
                 "layer": point.cell.layer,

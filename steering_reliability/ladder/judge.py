@@ -22,7 +22,13 @@ from steering_reliability.claims import (
 )
 from steering_reliability.completions import Completion
 from steering_reliability.errors import SteeringError
-from steering_reliability.expectations import DirectionEvidence, ScoreTable, Verdict, evaluate
+from steering_reliability.expectations import (
+    DirectionEvidence,
+    LayerChoice,
+    ScoreTable,
+    Verdict,
+    evaluate,
+)
 from steering_reliability.ladder.judged import JUDGE_SCORE, Text, TextScores, level_judge
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.results.atomic import well_formed
@@ -253,7 +259,16 @@ def judge_claim(
         claims=claims,
         goal=target.goal,
         directions=known,
+        choice=_layer_choice(plan, target),
     )
+
+
+def _layer_choice(plan: LevelPlan, target: Target) -> LayerChoice | None:
+    """How the layer of an operating point was chosen; None of what nothing chose."""
+    for point in plan.confirmations:
+        if Target.of(point.cell, point.goal) == target:
+            return LayerChoice.of(point.choice)
+    return None
 
 
 def judge_level(

@@ -13,6 +13,7 @@ from steering_reliability.config import LevelConfig, ModelProfile, load_level, l
 from steering_reliability.config import resolve_layers as layers_in_model
 from steering_reliability.directions.formats import check_direction
 from steering_reliability.errors import SteeringError
+from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.ladder.choices import (
     Confirmation,
     Layers,
@@ -74,6 +75,7 @@ class LevelPlan:
         notes: lines to be told to the user, such as near-duplicate prompts.
         placebo: prompts that placebo pairs are read on; none where no claim asks for them.
         benign_contrast: benign prompts that the prefixes are read on too.
+        layer_choice: how the one layer was come by, where a decision named it.
     """
 
     config: LevelConfig
@@ -92,6 +94,7 @@ class LevelPlan:
     notes: tuple[str, ...] = field(default=())
     placebo: tuple[Prompt, ...] = ()
     benign_contrast: tuple[Prompt, ...] = ()
+    layer_choice: LayerChoice = NAMED
 
     @property
     def level(self) -> str:
@@ -336,6 +339,7 @@ def plan_level(path: Path, overrides: Overrides, decisions: Path | None = None) 
         notes=tuple(note for note in (layers.note, confirmed.note, *notes) if note),
         placebo=_placebo(config, everything),
         benign_contrast=tuple(config.load_benign_contrast(_DIAGNOSED)),
+        layer_choice=layers.choice,
     )
 
 

@@ -12,7 +12,7 @@ from steering_reliability.cells import Cell
 from steering_reliability.config import LevelConfig, ModelProfile
 from steering_reliability.config.reading import validate
 from steering_reliability.errors import SteeringError
-from steering_reliability.expectations import Verdict
+from steering_reliability.expectations import LayerChoice, Verdict
 from steering_reliability.ladder.choices import Confirmation
 from steering_reliability.ladder.decide import decide
 from steering_reliability.ladder.finish import write_derived
@@ -134,6 +134,7 @@ def stored_plan(manifest: dict[str, Any], where: Path) -> LevelPlan:
             learning=[],
             direction_files={},
             seen=frozenset(),
+            layer_choice=LayerChoice.of(manifest.get("layer_choice") or {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SteeringError(

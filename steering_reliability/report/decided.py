@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from steering_reliability.expectations.layer_choice import LayerChoice
+
 
 def decision_lines(record: dict[str, Any] | None) -> list[str]:
     """What was decided and confirmed, and why, a line each."""
@@ -60,4 +62,5 @@ def _screen_line(record: dict[str, Any]) -> str:
 
 
 def _chosen_line(decided: dict[str, Any]) -> str:
-    return str(decided["reason"])
+    told = LayerChoice.of(decided.get("chosen") or {}).sentence
+    return f"{decided['reason']}{told}"

@@ -234,7 +234,7 @@ def test_operating_points_are_ranked_for_what_they_were_chosen_for(
         "lower": {"chosen": point | {"goal": "lower", "intervention": "add"}},
     }
     record = {
-        "format": 1,
+        "format": FORMAT,
         "level": "alpha_sweep",
         "model": {**made["model"], "name": plan.profile.name},
         "profile": profile_digest(plan.profile),

@@ -12,6 +12,7 @@ import pytest
 from steering_reliability.cells import Cell
 from steering_reliability.config import find_levels
 from steering_reliability.errors import SteeringError
+from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.ladder.choices import FORMAT, profile_digest
 from steering_reliability.ladder.climb import Ladder, timeline
 from steering_reliability.ladder.judge import Target, claim_targets
@@ -74,6 +75,22 @@ def test_the_layer_is_taken_from_the_decision(tmp_path: Path) -> None:
     assert plan.notes[0] == "layer 16, decided by layer_test: it is best"
 
 
+def test_of_how_many_layers_it_is_the_best_comes_with_the_layer(tmp_path: Path) -> None:
+    backed = {"chosen": RAISE | {"layers_tried": 3, "elsewhere_p": 1 / 6}, "reason": "best"}
+    folder = write(tmp_path, record("layer_test", layer=backed))
+    assert planned("alpha_sweep", folder).layer_choice == LayerChoice(3, 1 / 6)
+    # A layer that the user names was not chosen.
+    assert planned("alpha_sweep", folder, layers=(16,)).layer_choice == NAMED
+    assert planned("alpha_sweep").layer_choice == NAMED
+
+
+def test_a_decision_that_does_not_tell_is_of_an_older_format(tmp_path: Path) -> None:
+    folder = write(tmp_path, record("layer_test", **LAYER) | {"format": 1})
+    plan = planned("alpha_sweep", folder)
+    assert (plan.layers, plan.provisional) == ((12,), True)
+    assert "is of format 1, expected 2" in plan.notes[0]
+
+
 def test_a_provisional_decision_stays_provisional(tmp_path: Path) -> None:
     folder = write(tmp_path, record("layer_test", **LAYER, provisional=True))
     plan = planned("alpha_sweep", folder)
@@ -96,7 +113,7 @@ def test_a_named_layer_goes_before_the_decision(tmp_path: Path) -> None:
         ('{"format": 1', "{path} is damaged (JSONDecodeError: "),
         ("[]", "{path} is damaged (TypeError: "),
         ("{}", "{path} is damaged (KeyError: 'format')"),
-        ({"format": 9}, "{path} is of format 9, expected 1"),
+        ({"format": 9}, "{path} is of format 9, expected 2"),
         ({"profile": "0"}, "{path} is stale: it was decided on model 'embedded', with other set"),
         (
             {"model": {"name": "tiny", "n_layers": 2, "d_model": 8, "fingerprint": "a"}},
@@ -104,6 +121,10 @@ def test_a_named_layer_goes_before_the_decision(tmp_path: Path) -> None:
         ),
         ({"layer": {"chosen": None, "reason": ""}}, "layer_test has chosen no layer"),
         ({"layer": {"chosen": {"layer": "12"}}}, "layer_test has chosen no layer"),
+        (
+            {"layer": {"chosen": {"layer": 12, "layers_tried": "3"}}},
+            "the decision of layer_test is damaged",
+        ),
     ],
 )
 def test_without_a_usable_decision_the_default_is_run_provisionally(

@@ -13,6 +13,7 @@ from claim_frames import block, grid, share
 
 from steering_reliability.cells import Cell
 from steering_reliability.config import find_levels
+from steering_reliability.expectations import LayerChoice
 from steering_reliability.ladder.decide import (
     decide,
     has_chosen,
@@ -20,6 +21,7 @@ from steering_reliability.ladder.decide import (
     publish,
 )
 from steering_reliability.ladder.index import LevelIndex
+from steering_reliability.ladder.judge import Target, judge_claim
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
 from steering_reliability.report.decided import decision_lines
@@ -57,6 +59,29 @@ def test_the_next_level_reads_what_this_one_wrote(tmp_path: Path) -> None:
     assert full.provisional is False
 
 
+def test_of_how_many_layers_it_is_the_best_is_told_up_to_the_verdict(tmp_path: Path) -> None:
+    paths = ArtifactPaths(tmp_path)
+    rivals = [replace(COSTLY, direction=f"random-{number}") for number in range(1, 6)]
+    # At the layer that was not chosen the learned direction, with .60, leads five random ones.
+    rates = dict(zip(rivals, (0.5, 0.5, 0.4, 0.4, 0.2), strict=True))
+    harm = {cell: {"harm_test": rate} for cell, rate in rates.items()}
+    publish(paths, record("layer_test", grid(GRID | harm)))
+    assert (
+        "the best of 2 and the others back it up"
+        in decision_lines(json.loads(paths.decision("layer_test").read_text("utf-8")))[0]
+    )
+    sweep = plan("alpha_sweep", paths.decisions)
+    assert sweep.layer_choice == LayerChoice(2, 1 / 6)
+    publish(paths, record("alpha_sweep", grid({WORKS: GRID[WORKS]}), paths.decisions))
+    full = plan("full", paths.decisions)
+    confirmed = full.controls_of(WORKS, "harm_confirm")
+    beaten = [block(cell, "harm_confirm", share(0.3, 100)) for cell in confirmed]
+    frame = pd.concat([*beaten, *confirmed_blocks(0.6)], ignore_index=True)
+    verdict = judge_claim(full, frame, "beats_controls", Target.of(WORKS, "raise"))
+    assert (verdict.details["layers_tried"], verdict.details["elsewhere_p"]) == (2, 1 / 6)
+    assert verdict.outcome == "pass"
+
+
 def test_a_level_that_chooses_nothing_takes_its_former_decision_away(tmp_path: Path) -> None:
     paths = ArtifactPaths(tmp_path)
     publish(paths, record("layer_test", grid(GRID)))
@@ -91,12 +116,15 @@ def test_what_default_layers_gave_is_provisional() -> None:
     assert decision_lines(found)[-1].startswith("provisional: ")
 
 
-def confirmed_scores(rate: float) -> pd.DataFrame:
-    fresh = [
+def confirmed_blocks(rate: float) -> list[pd.DataFrame]:
+    return [
         block(WORKS, "harm_confirm", share(rate, 100)),
         block(WORKS.baseline, "harm_confirm", share(0.2, 100)),
     ]
-    return pd.concat([grid(GRID), *fresh], ignore_index=True)
+
+
+def confirmed_scores(rate: float) -> pd.DataFrame:
+    return pd.concat([grid(GRID), *confirmed_blocks(rate)], ignore_index=True)
 
 
 def test_confirming_says_how_optimistic_the_choice_was(tmp_path: Path) -> None:

@@ -27,7 +27,13 @@ from steering_reliability.claims import (
     SomeLayerSteers,
 )
 from steering_reliability.errors import SteeringError
-from steering_reliability.expectations import EXPECTATIONS, ScoreTable, Verdict, evaluate
+from steering_reliability.expectations import (
+    EXPECTATIONS,
+    LayerChoice,
+    ScoreTable,
+    Verdict,
+    evaluate,
+)
 
 ADD2 = Cell(12, "add", 2)
 ABLATE = Cell(12, "ablate", 1)
@@ -411,8 +417,9 @@ class TestBeatsControls:
     def test_a_cell_chosen_for_the_other_goal_must_move_refusal_there(
         self, cell: Cell, method: Literal["rank", "paired"]
     ) -> None:
-        falls = self.scores(0.0, [0.2, 0.3, *[0.4] * 17], cell)
-        rises = self.scores(0.9, [0.7, 0.6, *[0.4] * 17], cell)
+        # Used against what such cells are for, its rank needs twice the directions.
+        falls = self.scores(0.0, [0.2, 0.3, *[0.4] * 37], cell)
+        rises = self.scores(0.9, [0.7, 0.6, *[0.4] * 37], cell)
         for scores, goal, other in ((falls, "lower", "raise"), (rises, "raise", "lower")):
             claim = BeatsControls(method=method)
             verdict = ask("beats_controls", scores, cell, settings=claim, goal=goal)
@@ -427,6 +434,41 @@ class TestBeatsControls:
             assert {verdict.target, mirrored.target} == {
                 cell.id, f"{cell.id}-to-{'lower' if cell == ADD2 else 'raise'}"
             }  # fmt: skip
+
+    def test_a_cell_used_the_other_way_round_has_its_rank_doubled(self) -> None:
+        scores = self.scores(0.0, [0.4] * 19)
+        verdict = ask("beats_controls", scores, settings=BeatsControls(method="rank"), goal="lower")
+        assert (verdict.outcome, verdict.p_value) == ("inconclusive", pytest.approx(0.10))
+        assert "doubled: adding and ablating were both open" in verdict.message
+
+    @pytest.mark.parametrize(
+        ("choice", "rivals", "outcome", "p_value", "told"),
+        [
+            (LayerChoice(3, 1 / 6), 19, "pass", 0.05, "p = .17, at most .17 is needed)"),
+            (LayerChoice(3, 2 / 6), 19, "inconclusive", 0.30, "the others do not back it up"),
+            (LayerChoice(3, 2 / 6), 119, "pass", 0.05, "so the rank's p is taken 6 times"),
+            (LayerChoice(3), 19, "inconclusive", 0.15, "so the rank's p is taken 3 times"),
+            (LayerChoice(3), 59, "pass", 0.05, "too few random directions at the others"),
+        ],
+    )
+    def test_a_layer_that_is_the_best_of_several_must_be_backed_up(
+        self, choice: LayerChoice, rivals: int, outcome: str, p_value: float, told: str
+    ) -> None:
+        scores, rank = self.scores(0.6, [0.3] * rivals), BeatsControls(method="rank")
+        verdict = ask("beats_controls", scores, settings=rank, choice=choice)
+        assert verdict.outcome == outcome
+        assert verdict.p_value == pytest.approx(p_value)
+        assert told in verdict.message
+        assert verdict.details["layers_tried"] == 3
+        # Nothing makes up for a rank that others share.
+        shared = self.scores(0.3, [0.3] * rivals)
+        assert ask("beats_controls", shared, settings=rank, choice=choice).outcome == "fail"
+
+    def test_what_was_named_beforehand_costs_nothing(self) -> None:
+        scores, rank = self.scores(0.6, [0.3] * 19), BeatsControls(method="rank")
+        verdict = ask("beats_controls", scores, settings=rank)
+        assert "layer is the best of" not in verdict.message
+        assert "layers_tried" not in verdict.details
 
     def test_too_few_rivals_cannot_rank(self) -> None:
         rank = BeatsControls(method="rank")
