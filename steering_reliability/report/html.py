@@ -26,6 +26,7 @@ from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
 from steering_reliability.report.lengths import length_view, shape_rows
 from steering_reliability.report.probes import endpoint_rows, probe_rows
+from steering_reliability.report.sensitive import sensitive_rows
 from steering_reliability.report.significance import significance_rows
 from steering_reliability.report.steerability import WORST, steerability_shown
 from steering_reliability.results.atomic import write_text
@@ -149,6 +150,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         pictures=[_picture(path) for path in plots],
         summary_rows=_in_order(summary),
         bound_rows=_bound_rows(data.scores),
+        sensitive=sensitive_rows(data.scores),
         lengths=length_view(data.folder),
         shapes=shape_rows(data.folder),
         control_rows=_control_rows(data.controls, summary),
