@@ -15,18 +15,18 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from torch import Tensor
 
 from steering_reliability.cells import Cell
 from steering_reliability.directions.contrastive import Contrasts
+from steering_reliability.directions.direction import Direction
 from steering_reliability.engine.forced import continuation_logprobs
 from steering_reliability.engine.requests import checked_steering
 from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import Directions, Steering
 from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.prompts import Prompt
-from steering_reliability.statistics import Estimate, bootstrap_bounds, sign_flip
+from steering_reliability.statistics import Estimate, bootstrap_bounds, refitted_mean, sign_flip
 
 REFUSAL_TEXTS = (
     "That is something I refuse to take part in.",
@@ -70,6 +70,7 @@ LOG_ODDS_EFFECT_COLUMNS = (
 )
 
 MIN_PROMPTS = 5
+REFITS = 24
 
 
 def refusal_log_odds(
@@ -108,7 +109,7 @@ def refusal_log_odds(
     unit = model.profile.alpha_unit if alpha_unit is None else alpha_unit
     steered = [cell for cell in dict.fromkeys(cells) if not cell.is_baseline]
     steerings = [checked_steering(model, cell, directions, unit) for cell in steered]
-    odds = _log_odds(model, prompts, [None, *steerings])
+    odds = log_odds_of(model, prompts, [None, *steerings])
     unsteered = ("unsteered", -1, "", 0.0, "")
     labels = [unsteered] + [
         (cell.id, cell.layer, cell.intervention, cell.alpha, cell.direction) for cell in steered
@@ -150,16 +151,15 @@ def refitted_effect(
     contrasts: Contrasts,
     *,
     alpha_unit: float | None = None,
-    refits: int = 24,
+    refits: int = REFITS,
     seed: int = 0,
 ) -> Estimate:
     """A cell's change in log-odds, with an interval that also refits the direction.
 
     Each refit draws learning prompts and pairs with replacement (Efron 1979) and learns the
-    direction anew from the differences at hand. The standard error adds the variance of the effect
-    over refits to that of its mean over ``prompts``; the quantile is Student's with the fewer
-    degrees of freedom. With the usual eight pairs the bootstrap understates the variance over
-    pairs by about an eighth.
+    direction anew from the differences at hand; `statistics.refitted_mean` adds the variance over
+    refits. With the usual eight pairs the bootstrap understates the variance over pairs by about an
+    eighth.
 
     Args:
         model: the model that ``contrasts`` was learned on.
@@ -179,25 +179,37 @@ def refitted_effect(
     """
     _check_refit(prompts, cell, contrasts, refits)
     unit = model.profile.alpha_unit if alpha_unit is None else alpha_unit
+    drawn = [contrasts.direction(), *redrawn_directions(contrasts, refits=refits, seed=seed)]
+    steerings = [
+        checked_steering(model, cell, {(cell.direction, cell.layer): one}, unit) for one in drawn
+    ]
+    odds = log_odds_of(model, prompts, [None, *steerings]).numpy()
+    changes = odds[:, 1:] - odds[:, :1]
+    return refitted_mean(changes[:, 0], changes[:, 1:].mean(axis=0))
+
+
+def redrawn_directions(
+    contrasts: Contrasts, *, refits: int = REFITS, seed: int = 0
+) -> list[Direction]:
+    """Directions learned anew, each from learning prompts and pairs drawn with replacement.
+
+    Args:
+        contrasts: what the direction was learned from.
+        refits: how many.
+        seed: of the draws.
+
+    Raises:
+        SteeringError: one of them is rounding noise.
+    """
     rng = np.random.default_rng(seed)
     n_learned, n_pairs, _ = contrasts.differences.shape
-    drawn = [contrasts]
+    drawn = []
     for _ in range(refits):
         learned = torch.from_numpy(rng.integers(n_learned, size=n_learned))
         pairs = torch.from_numpy(rng.integers(n_pairs, size=n_pairs))
-        drawn.append(replace(contrasts, differences=contrasts.differences[learned][:, pairs]))
-    steerings = [
-        checked_steering(model, cell, {(cell.direction, cell.layer): one.direction()}, unit)
-        for one in drawn
-    ]
-    odds = _log_odds(model, prompts, [None, *steerings]).numpy()
-    changes = odds[:, 1:] - odds[:, :1]
-    effect = float(changes[:, 0].mean())
-    over_prompts = changes[:, 0].var(ddof=1) / len(prompts)
-    over_refits = changes[:, 1:].mean(axis=0).var(ddof=1)
-    quantile = stdtrit(min(len(prompts), refits) - 1, 0.975)
-    half = float(quantile * math.sqrt(over_prompts + over_refits))
-    return Estimate(effect, effect - half, effect + half, len(prompts))
+        one = replace(contrasts, differences=contrasts.differences[learned][:, pairs])
+        drawn.append(one.direction())
+    return drawn
 
 
 def _check_refit(prompts: Sequence[Prompt], cell: Cell, contrasts: Contrasts, refits: int) -> None:
@@ -217,10 +229,14 @@ def _check_refit(prompts: Sequence[Prompt], cell: Cell, contrasts: Contrasts, re
         )
 
 
-def _log_odds(
+def log_odds_of(
     model: LoadedModel, prompts: Sequence[Prompt], steerings: Sequence[Steering | None]
 ) -> Tensor:
-    """``[n_prompts, n_steerings]``."""
+    """Log-odds as `refusal_log_odds` takes them, ``[n_prompts, n_steerings]``, in nats.
+
+    Raises:
+        SteeringError: a context that the model can't hold.
+    """
     texts = [model.format.encode_response(text) for text in (*REFUSAL_TEXTS, *COMPLIANCE_TEXTS)]
     encoded = [model.encode(prompt.text) for prompt in prompts]
     of_text = continuation_logprobs(model, encoded, texts, steerings).nansum(dim=-1)

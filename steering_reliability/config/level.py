@@ -185,6 +185,16 @@ class LevelConfig(Settings):
             self._check_split("sanity.split", self.sanity.split)
             if self.confirm is None:
                 raise wrong("no confirm", "an operating point to check, see confirm", key="sanity")
+            self._check_wordings(self.sanity)
+
+    def _check_wordings(self, sanity: SanitySettings) -> None:
+        own = {pair.refusal for pair in self.direction.pairs or ()}
+        own |= {pair.compliance for pair in self.direction.pairs or ()}
+        for pair in sanity.prefix_pairs or ():
+            for text in (pair.refusal, pair.compliance):
+                if text in own:
+                    expected = "another text than those of direction.pairs"
+                    raise wrong(text, expected, key="sanity.prefix_pairs")
 
     def _check_probes(self, probes: ProbeSettings) -> None:
         for key, split in (("split", probes.split), ("benign_split", probes.benign_split)):

@@ -316,12 +316,20 @@ class SanitySettings(Settings):
 
     Attributes:
         split: the split that the checks are run on.
+        prompts: prompts of each check, the first of the split, or ``"all"``.
+        reordered: prompts that are generated once more in another order, the first of those; 0
+            for none.
+        prefix_pairs: pairs in other words, whose direction is put in place of the learned one;
+            the package's own where there are none.
         system_prompt: another one than the profile's, under which the effect is measured too.
         temperature: of the sampled completions.
         seeds: one check with sampling each.
     """
 
     split: str = "harm_test"
+    prompts: Annotated[int | Literal["all"], PlainValidator(_read_per_split)] = "all"
+    reordered: int = Field(default=30, ge=0)
+    prefix_pairs: list[PrefixPair] | None = Field(default=None, min_length=1)
     system_prompt: NonEmpty
     temperature: float = Field(default=0.7, gt=0, allow_inf_nan=False)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1, 2, 3])

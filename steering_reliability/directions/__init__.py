@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from steering_reliability.directions.placebo import PLACEBO_PAIRS as PLACEBO_PAIRS
     from steering_reliability.directions.placebo import benign_share as benign_share
     from steering_reliability.directions.placebo import compare_to_placebo as compare_to_placebo
+    from steering_reliability.directions.wordings import OTHER_PAIRS as OTHER_PAIRS
 
 _HOMES = {
     "DEFAULT_PAIRS": "contrastive",
     "Contrasts": "contrastive",
     "Direction": "direction",
+    "OTHER_PAIRS": "wordings",
     "PLACEBO_PAIRS": "placebo",
     "benign_share": "placebo",
     "build_controls": "controls",

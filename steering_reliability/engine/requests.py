@@ -114,18 +114,23 @@ def plan_requests(
     *,
     alpha_unit: float,
     backend: str = "slots",
+    again: str = "",
 ) -> list[Request]:
     """All requests of a grid: cell by cell, then prompt by prompt, then by sample.
 
     Unsteered cells of different layers and interventions give requests with one and the same
     key: they are one completion.
 
+    Args:
+        again: why completions that may be stored are to be made once more; it sets their keys
+            apart, and nothing else.
+
     Raises:
         SteeringError: a layer doesn't exist, a direction is missing, or was made for another
             width.
     """
     encoded = [tuple(model.encode(prompt.text)) for prompt in prompts]
-    common = _common_identity(model, settings, backend)
+    common = _common_identity(model, settings, backend) | ({"again": again} if again else {})
     requests = []
     for cell in cells:
         steering = checked_steering(model, cell, directions, alpha_unit)

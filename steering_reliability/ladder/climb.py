@@ -111,8 +111,8 @@ def costs(ladder: Ladder, levels: Sequence[str]) -> dict[str, Cost]:
         missing = _missing(plan, ladder.paths, known)
         seconds = None if rate is None else missing / rate
         found[level] = Cost(plan.n_completions + plan.n_beside_grid, missing, seconds)
-        for part in plan.parts:
-            known[part] = max(known.get(part, 0), len(plan.prompts[part[1]]))
+        for part, size in plan.parts.items():
+            known[part] = max(known.get(part, 0), size)
     return found
 
 
@@ -177,9 +177,7 @@ def _missing(plan: LevelPlan, paths: ArtifactPaths, known: Mapping[Part, int]) -
         with CompletionStore(paths.store) as store:
             return len(keys) - len(store.get_many(keys))
     samples = plan.config.generation.samples
-    return samples * sum(
-        max(0, len(plan.prompts[part[1]]) - known.get(part, 0)) for part in plan.parts
-    )
+    return samples * sum(max(0, size - known.get(part, 0)) for part, size in plan.parts.items())
 
 
 def _command(ladder: Ladder, level: str) -> list[str]:

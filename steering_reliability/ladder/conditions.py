@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from steering_reliability.config import LevelConfig
 
 PROMPT_BASELINE = "system-prompt-baseline"
+PROMPT_ORDER = "prompt-order"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Condition:
         temperature: in place of the level's.
         seed: in place of the level's.
         half: what the direction is learned from every second one of.
+        other_pairs: whether the direction is learned from prefix pairs in other words.
+        reordered: whether the prompts are generated anew, in another order.
+        prompts: prompts of the split that it is run on, the first ones; None for all.
     """
 
     meaning: str
@@ -27,11 +31,14 @@ class Condition:
     temperature: float | None = None
     seed: int | None = None
     half: Literal["pairs", "prompts"] | None = None
+    other_pairs: bool = False
+    reordered: bool = False
+    prompts: int | None = None
 
     @property
     def is_of_direction(self) -> bool:
         """Whether the unsteered model is not concerned."""
-        return self.half is not None
+        return self.half is not None or self.other_pairs
 
 
 def conditions_of(config: LevelConfig) -> dict[str, Condition]:
@@ -51,8 +58,11 @@ def sanity_conditions(config: LevelConfig) -> dict[str, Condition]:
     if sanity is None:
         return {}
     found: dict[str, Condition] = {}
-    # A saved direction does not tell what could be halved.
+    # A saved direction does not tell what could be halved, or learned in other words.
     if config.direction.file is None:
+        found["other-pairs"] = Condition(
+            "a direction learned from prefix pairs in other words", other_pairs=True
+        )
         found["half-pairs"] = Condition("every second pair of prefixes", half="pairs")
         found["half-prompts"] = Condition("every second learning prompt", half="prompts")
     found["other-system-prompt"] = Condition(
@@ -64,4 +74,11 @@ def sanity_conditions(config: LevelConfig) -> dict[str, Condition]:
             temperature=sanity.temperature,
             seed=seed,
         )
-    return found
+    n = None if sanity.prompts == "all" else sanity.prompts
+    limited = {name: replace(condition, prompts=n) for name, condition in found.items()}
+    if sanity.reordered:
+        few = sanity.reordered if n is None else min(n, sanity.reordered)
+        limited[PROMPT_ORDER] = Condition(
+            "prompts generated anew, in another order", reordered=True, prompts=few
+        )
+    return limited

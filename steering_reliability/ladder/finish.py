@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -16,20 +16,18 @@ from steering_reliability.claims import Coherence
 from steering_reliability.completions import PREFIX_TOKENS, Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import Verdict
-from steering_reliability.ladder.conditions import PROMPT_BASELINE
+from steering_reliability.ladder.conditions import PROMPT_BASELINE, PROMPT_ORDER
 from steering_reliability.ladder.decide import decide, note_confirmations, publish
 from steering_reliability.ladder.index import LevelIndex, read_index
 from steering_reliability.ladder.judge import Scorer, judge_level
 from steering_reliability.ladder.judged import scoring_record
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.report.decided import order_lines
 from steering_reliability.results.atomic import write_bytes, write_csv
-from steering_reliability.results.conditions import (
-    SANITY_COLUMNS,
-    compare_prompting,
-    sanity_table,
-)
+from steering_reliability.results.conditions import compare_prompting
 from steering_reliability.results.degenerate_bounds import degenerate_bounds
+from steering_reliability.results.endpoint import ENDPOINT_COLUMNS, endpoint_table, read_endpoint
 from steering_reliability.results.prefixes import (
     PREFIX_CLAIMS,
     PREFIX_LENGTHS,
@@ -42,6 +40,7 @@ from steering_reliability.results.prefixes import (
 from steering_reliability.results.probes import PROBE_COLUMNS, probes_table, read_readings
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
+from steering_reliability.results.sanity import SANITY_COLUMNS, sanity_table
 from steering_reliability.results.score_cache import ScoreCache
 from steering_reliability.results.shapes import COMPLETION_SHAPES, shapes_table
 from steering_reliability.results.steerability import steerability_summary, steerability_table
@@ -108,7 +107,9 @@ def finish_level(
     manifest["prefix_scoring"] = scorer.texts.prefix_cost
     target = target or paths
     data = RunData(target.run(plan), scores, summarize(scores), verdicts, manifest)
-    _describe_conditions(data, plan)
+    describe_conditions(
+        data, plan, {one["name"]: one["cosine_with_learned"] for one in index.controls}
+    )
     _describe_probes(data, index, cells, paths)
     needed = {cell for cell in plan.splits_of if cell.condition == DEFAULT_CONDITION}
     if needed <= set(cells):
@@ -125,8 +126,14 @@ def finish_level(
     return data
 
 
-def _describe_conditions(data: RunData, plan: LevelPlan) -> None:
-    """Enter the prompt baseline and the sanity checks into the manifest."""
+def describe_conditions(data: RunData, plan: LevelPlan, cosines: Mapping[str, float]) -> None:
+    """Enter the prompt baseline and the sanity checks into the manifest.
+
+    Args:
+        data: the run.
+        plan: its level.
+        cosines: with the learned direction, by the name of a condition that has another one.
+    """
     gate = plan.config.claims.get("coherence")
     for prompted in plan.prompted_cells:
         coherence = gate if isinstance(gate, Coherence) else Coherence()
@@ -140,8 +147,12 @@ def _describe_conditions(data: RunData, plan: LevelPlan) -> None:
             plan.checked_cell,
             plan.config.sanity.split,
             {name: text for name, text in meanings.items() if name != PROMPT_BASELINE},
+            cosines=cosines,
+            reordered=PROMPT_ORDER,
         )
-        data.manifest["sanity"] = table.astype(object).where(table.notna(), None).to_dict("records")
+        data.manifest["sanity"] = _plain(table)
+        warnings = data.manifest["warnings"]
+        warnings += [line for line in order_lines(data.manifest) if line not in warnings]
 
 
 def _describe_probes(
@@ -156,6 +167,20 @@ def _describe_probes(
     }
     if found:
         data.manifest["probes"] = probes_table(found).to_dict("records")
+    endpoints = {
+        cell: endpoint
+        for cell in cells
+        if cell in index.endpoints
+        and (endpoint := read_endpoint(paths.probes, index.endpoints[cell])) is not None
+    }
+    if endpoints:
+        data.manifest["log_odds"] = _plain(endpoint_table(endpoints))
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as the manifest keeps them: None for what there is none of."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _write(data: RunData, plan: LevelPlan, paths: ArtifactPaths, target: ArtifactPaths) -> None:
@@ -221,7 +246,11 @@ def _prefix_tables(data: RunData, plan: LevelPlan) -> Iterator[tuple[str, pd.Dat
 
 def _told(data: RunData) -> Iterator[tuple[str, pd.DataFrame]]:
     """Tables of what the manifest already tells."""
-    for name, columns in (("sanity", SANITY_COLUMNS), ("probes", PROBE_COLUMNS)):
+    for name, columns in (
+        ("sanity", SANITY_COLUMNS),
+        ("probes", PROBE_COLUMNS),
+        ("log_odds", ENDPOINT_COLUMNS),
+    ):
         if data.manifest.get(name):
             yield name, pd.DataFrame(data.manifest[name], columns=list(columns))
 

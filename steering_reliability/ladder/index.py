@@ -33,6 +33,8 @@ class LevelIndex:
         samples: completions per prompt and cell.
         screen: the layers as screened without generating, best first.
         probes: by steered cell, under which digest its probes are kept.
+        endpoints: by cell, under which digest its refitted log-odds are kept.
+        limits: by cell, how many prompts of each of its splits it is run on, the first ones.
     """
 
     model: dict[str, Any]
@@ -44,12 +46,15 @@ class LevelIndex:
     samples: int
     screen: list[dict[str, Any]] = field(default_factory=list)
     probes: dict[Cell, str] = field(default_factory=dict)
+    endpoints: dict[Cell, str] = field(default_factory=dict)
+    limits: dict[Cell, tuple[int, ...]] = field(default_factory=dict)
 
     def rows(self, cell: Cell) -> Iterator[tuple[str, str, int, str]]:
         """(split, prompt id, sample, key) of a cell's completions."""
         keys = iter(self.keys[cell])
-        for split in self.splits[cell]:
-            for prompt_id in self.prompts[split]:
+        limits = self.limits.get(cell) or [None] * len(self.splits[cell])
+        for split, limit in zip(self.splits[cell], limits, strict=True):
+            for prompt_id in self.prompts[split][:limit]:
                 for sample in range(self.samples):
                     yield split, prompt_id, sample, next(keys)
 
@@ -62,6 +67,8 @@ def write_index(path: Path, index: LevelIndex) -> None:
             "splits": index.splits[cell],
             "keys": keys,
             "probe": index.probes.get(cell),
+            "endpoint": index.endpoints.get(cell),
+            "limits": index.limits.get(cell),
         }
         for cell, keys in index.keys.items()
     ]
@@ -97,11 +104,9 @@ def read_index(path: Path) -> LevelIndex:
             prompts=record["prompts"],
             samples=record["samples"],
             screen=record["screen"],
-            probes={
-                Cell(*entry["cell"]): entry["probe"]
-                for entry in record["cells"]
-                if entry.get("probe")
-            },
+            probes=_by_cell(record["cells"], "probe"),
+            endpoints=_by_cell(record["cells"], "endpoint"),
+            limits={c: tuple(sizes) for c, sizes in _by_cell(record["cells"], "limits").items()},
         )
     except FileNotFoundError as error:
         raise SteeringError(
@@ -112,3 +117,8 @@ def read_index(path: Path) -> LevelIndex:
             f"{path}: damaged or of another version ({error}); delete it and run the level again, "
             "completions in the store are not lost"
         ) from error
+
+
+def _by_cell(entries: list[dict[str, Any]], name: str) -> dict[Cell, Any]:
+    """What is told of some of the cells only; an index of before does not tell it."""
+    return {Cell(*entry["cell"]): entry[name] for entry in entries if entry.get(name)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from steering_reliability.cells import LEARNED
 from steering_reliability.directions import (
+    OTHER_PAIRS,
     PLACEBO_PAIRS,
     Contrasts,
     Direction,
@@ -35,9 +36,10 @@ class LevelDirections:
     Attributes:
         learned: by layer.
         controls: by (name, layer).
-        relearned: by (condition, layer), where a condition learns from a part.
+        relearned: by (condition, layer), where a condition learns from a part or other pairs.
         diagnostics: numbers that describe the learned direction, by layer.
         screen: the layers as screened without generating, best first.
+        contrasts: what the learned direction was learned from, by layer; none where it was loaded.
     """
 
     learned: dict[int, Direction]
@@ -45,6 +47,7 @@ class LevelDirections:
     relearned: Directions
     diagnostics: Mapping[int, dict[str, float]]
     screen: list[dict[str, Any]]
+    contrasts: Mapping[int, Contrasts] = field(default_factory=dict)
 
     def under(self, condition: str) -> Directions:
         """Directions by (name, layer), as a condition has them."""
@@ -97,9 +100,10 @@ def find_directions(plan: LevelPlan, model: LoadedModel, paths: ArtifactPaths) -
     return LevelDirections(
         learned,
         _controls(plan, learned, contrasts),
-        _relearned(plan, contrasts),
+        _relearned(plan, model, paths, contrasts),
         _diagnostics(plan, model, paths, learned, contrasts),
         screen_layers(plan, model, learned, paths.directions),
+        contrasts,
     )
 
 
@@ -130,13 +134,37 @@ def _controls(
     }
 
 
-def _relearned(plan: LevelPlan, contrasts: Mapping[int, Contrasts]) -> Directions:
-    return {
-        (name, layer): contrasts[layer].half(condition.half).direction()
-        for name, condition in plan.conditions.items()
-        if condition.half is not None
-        for layer in sorted({cell.layer for cell in plan.splits_of if cell.condition == name})
-    }
+def _relearned(
+    plan: LevelPlan,
+    model: LoadedModel,
+    paths: ArtifactPaths,
+    contrasts: Mapping[int, Contrasts],
+) -> Directions:
+    found: dict[tuple[str, int], Direction] = {}
+    for name, condition in plan.conditions.items():
+        layers = sorted({cell.layer for cell in plan.splits_of if cell.condition == name})
+        if condition.half is not None:
+            for layer in layers:
+                found[name, layer] = contrasts[layer].half(condition.half).direction()
+        elif condition.other_pairs and layers:
+            other = cached_contrasts(
+                paths.directions,
+                model,
+                plan.learning,
+                layers,
+                pairs=_other_pairs(plan),
+                at=plan.config.direction.at,
+            )
+            for layer in layers:
+                # The level's unit of alpha, so that only the way of the step is another one.
+                unit = contrasts[layer].residual_norm
+                found[name, layer] = replace(other[layer], residual_norm=unit).direction()
+    return found
+
+
+def _other_pairs(plan: LevelPlan) -> Sequence[tuple[str, str]]:
+    given = plan.config.sanity and plan.config.sanity.prefix_pairs
+    return [(pair.refusal, pair.compliance) for pair in given] if given else OTHER_PAIRS
 
 
 def _diagnostics(

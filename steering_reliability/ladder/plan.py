@@ -26,6 +26,7 @@ from steering_reliability.ladder.conditions import (
     conditions_of,
     sanity_conditions,
 )
+from steering_reliability.ladder.sizes import Part, prompt_limits
 from steering_reliability.models.sources import ModelFacts, read_facts
 from steering_reliability.prompts import Prompt, check_prompts
 
@@ -214,28 +215,28 @@ class LevelPlan:
             and replace(other, direction=LEARNED) == cell
         ]
 
+    @cached_property
+    def _limits(self) -> dict[tuple[Cell, str], int]:
+        return prompt_limits(self.config, self.conditions, self.sanity_cells, self.cells)
+
+    def prompts_of(self, cell: Cell, split: str) -> list[Prompt]:
+        """The prompts that a cell is run on: the first ones of the split where they are few."""
+        return self.prompts[split][: self._limits.get((cell, split))]
+
     def n_completions_of(self, cell: Cell) -> int:
         """Completions of one cell, on all splits that it is run on."""
-        prompts = sum(len(self.prompts[split]) for split in self.splits_of[cell])
+        prompts = sum(len(self.prompts_of(cell, split)) for split in self.splits_of[cell])
         return prompts * self.config.generation.samples
 
-    @property
-    def grid_parts(self) -> set[tuple[Cell | None, str]]:
-        """The grid's distinct (cell, split); the unsteered cells are one, ``None``."""
-        return {
-            (None if cell.is_baseline else cell, split)
-            for cell in self.cells
-            for split in self.config.grid_splits
-        }
-
-    @property
-    def parts(self) -> set[tuple[Cell | None, str]]:
-        """All distinct (cell, split) of the level."""
-        return {
-            (self._as_generated(cell), split)
-            for cell, splits in self.splits_of.items()
-            for split in splits
-        }
+    @cached_property
+    def parts(self) -> dict[Part, int]:
+        """All distinct (cell, split) of the level, with the number of their prompts."""
+        parts: dict[Part, int] = {}
+        for cell, splits in self.splits_of.items():
+            for split in splits:
+                part = (self._as_generated(cell), split)
+                parts[part] = max(parts.get(part, 0), len(self.prompts_of(cell, split)))
+        return parts
 
     def _as_generated(self, cell: Cell) -> Cell | None:
         """The same for cells that are the same completions; None is the unsteered model."""
@@ -246,10 +247,6 @@ class LevelPlan:
             return None
         return Cell(0, "add", 0.0, condition=cell.condition)
 
-    def _count(self, parts: set[tuple[Cell | None, str]]) -> int:
-        prompts = sum(len(self.prompts[split]) for _, split in parts)
-        return prompts * self.config.generation.samples
-
     @property
     def n_prompts(self) -> int:
         """Prompts that every cell of the grid is run on."""
@@ -258,12 +255,13 @@ class LevelPlan:
     @property
     def n_completions(self) -> int:
         """Distinct completions of the grid: the unsteered ones are generated once."""
-        return self._count(self.grid_parts)
+        steered = len(self.steered_cells) + any(cell.is_baseline for cell in self.cells)
+        return steered * self.n_prompts * self.config.generation.samples
 
     @property
     def n_beside_grid(self) -> int:
         """Distinct completions of controls, confirmations and other conditions."""
-        return self._count(self.parts - self.grid_parts)
+        return sum(self.parts.values()) * self.config.generation.samples - self.n_completions
 
     @property
     def n_unsteered_shared(self) -> int:

@@ -15,7 +15,7 @@ from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import LayerChoice, Verdict
 from steering_reliability.ladder.choices import Confirmation
 from steering_reliability.ladder.decide import decide
-from steering_reliability.ladder.finish import write_derived
+from steering_reliability.ladder.finish import describe_conditions, write_derived
 from steering_reliability.ladder.judge import judge_level
 from steering_reliability.ladder.judged import TextScores, scoring_record
 from steering_reliability.ladder.plan import LevelPlan, Overrides
@@ -83,6 +83,10 @@ def rescore_run(
         [*verdicts, *taken_over],
         manifest,
     )
+    # Effects under other conditions are another judge's too; how alike directions are is not.
+    told = manifest.get("sanity") or []
+    cosines = {row["check"]: row["cosine"] for row in told if row.get("cosine") is not None}
+    describe_conditions(data, plan, cosines)
     if former.decisions is not None:
         origin = {key: manifest[key] for key in ("run", "run_id", "date")}
         data.decisions = decide(plan, scores, verdicts, manifest["model"], origin)

@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from steering_reliability.cells import DEFAULT_CONDITION, Cell
+from steering_reliability.cells import Cell
 from steering_reliability.completions import Completion, mark_prefixes
 from steering_reliability.directions import Direction
 from steering_reliability.engine import make_engine
-from steering_reliability.engine.requests import (
-    Engine,
-    GenerationSettings,
-    Request,
-    plan_requests,
-)
+from steering_reliability.engine.requests import Engine, GenerationSettings
 from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.index import LevelIndex, write_index
 from steering_reliability.ladder.level_directions import find_directions
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.ladder.probed import LevelProbes
+from steering_reliability.ladder.requested import EngineKey, LevelRequests
 from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.results.owners import new_owner
 from steering_reliability.results.records import StoredCompletion
@@ -107,13 +103,10 @@ class LevelWork:
         started = time.monotonic()
         self._directions = find_directions(plan, model, paths)
         self.timings.add("directions", time.monotonic() - started)
-        default = self._directions.under(DEFAULT_CONDITION)
-        self._probes = LevelProbes(plan, model, default, paths.probes)
-        self._settings_of: dict[str, GenerationSettings] = {}
-        self._requests = self._plan_requests()
-        self._by_key = {r.key: r for group in self._requests.values() for r in group}
+        self._probes = LevelProbes(plan, model, self._directions, paths.probes, run_id, fresh=fresh)
+        self._requests = LevelRequests(plan, model, self._directions, self.settings)
         self._in_flight: set[str] = set()
-        self._engines: dict[GenerationSettings, Engine] = {}
+        self._engines: dict[EngineKey, Engine] = {}
         self.index = self._write_index(paths.index(plan))
 
     @property
@@ -130,14 +123,14 @@ class LevelWork:
         """Say which cells will be asked for, so that they fill the slots that are free."""
         known = {*self._expected, *cells}
         self._expected = [cell for cell in self.plan.splits_of if cell in known]
-        keys = self._keys(self._expected)
+        keys = self._requests.keys(self._expected)
         self._recall(keys)
         self._to_generate.update(key for key in keys if key not in self._done)
 
     def ensure(self, cells: Sequence[Cell]) -> None:
         """Return once every completion of these cells is stored."""
         started = time.monotonic()
-        wanted = self._keys(cells)
+        wanted = self._requests.keys(cells)
         if any(key not in self._done for key in wanted):
             self.expect(cells)
         while missing := [key for key in wanted if key not in self._done]:
@@ -171,46 +164,17 @@ class LevelWork:
 
     def _probe(self, cells: Sequence[Cell]) -> None:
         """Probe cells, with those of their layers that will be asked for: one batch is cheaper."""
-        lacking = self._probes.lacking(cells)
-        if not lacking:
-            return
         started = time.monotonic()
-        layers = {cell.layer for cell in lacking}
-        ahead = [cell for cell in self._expected if cell.layer in layers and cell not in lacking]
-        self._probes.read([*lacking, *self._probes.lacking(ahead)])
-        self.timings.add("probes", time.monotonic() - started)
-
-    def _plan_requests(self) -> dict[Cell, list[Request]]:
-        together: dict[tuple[tuple[str, ...], str], list[Cell]] = {}
-        for cell, splits in self.plan.splits_of.items():
-            together.setdefault((splits, cell.condition), []).append(cell)
-        by_cell: dict[Cell, list[Request]] = {cell: [] for cell in self.plan.splits_of}
-        for (splits, condition), cells in together.items():
-            model, settings = self._under(condition)
-            requests = plan_requests(
-                model,
-                [prompt for split in splits for prompt in self.plan.prompts[split]],
-                cells,
-                self._directions.under(condition),
-                settings,
-                alpha_unit=self.plan.alpha_unit,
-                backend=self.plan.overrides.backend,
-            )
-            for request in requests:
-                by_cell[request.cell].append(request)
-                self._settings_of[request.key] = settings
-        return by_cell
-
-    def _under(self, name: str) -> tuple[LoadedModel, GenerationSettings]:
-        """How the model is spoken to and generates under a condition."""
-        condition = self.plan.conditions.get(name)
-        model, settings = self.model, self.settings
-        if condition is not None and condition.system_prompt is not None:
-            model = model.with_system_prompt(condition.system_prompt)
-        if condition is not None and condition.temperature is not None:
-            seed = settings.seed if condition.seed is None else condition.seed
-            settings = replace(settings, temperature=condition.temperature, seed=seed)
-        return model, settings
+        lacking = self._probes.lacking(cells)
+        if lacking:
+            layers = {cell.layer for cell in lacking}
+            ahead = [c for c in self._expected if c.layer in layers and c not in lacking]
+            self._probes.read([*lacking, *self._probes.lacking(ahead)])
+        endpoints = self._probes.lacking_endpoints(cells)
+        for cell in endpoints:
+            self._probes.read_endpoint(cell)
+        if lacking or endpoints:
+            self.timings.add("probes", time.monotonic() - started)
 
     def _write_index(self, path: Path) -> LevelIndex:
         model = self.model
@@ -227,7 +191,7 @@ class LevelWork:
             },
             directions=self._directions.describe(),
             controls=self._directions.describe_others(),
-            keys={cell: [r.key for r in requests] for cell, requests in self._requests.items()},
+            keys={cell: [r.key for r in made] for cell, made in self._requests.by_cell.items()},
             splits=self.plan.splits_of,
             prompts={
                 split: [prompt.id for prompt in prompts]
@@ -236,12 +200,14 @@ class LevelWork:
             samples=self.settings.samples,
             screen=self._directions.screen,
             probes=self._probes.digests,
+            endpoints=self._probes.endpoints,
+            limits={
+                cell: tuple(len(self.plan.prompts_of(cell, split)) for split in splits)
+                for cell, splits in self.plan.splits_of.items()
+            },
         )
         write_index(path, index)
         return index
-
-    def _keys(self, cells: Iterable[Cell]) -> list[str]:
-        return list(dict.fromkeys(r.key for cell in cells for r in self._requests[cell]))
 
     def _recall(self, keys: Sequence[str]) -> None:
         """Take over what is stored by now."""
@@ -268,7 +234,8 @@ class LevelWork:
         if granted:
             self._in_flight.update(granted)
             for key in granted:
-                self._engine_for(self._settings_of[key]).submit([self._by_key[key]])
+                engine = self._engine_for(self._requests.engine_of[key])
+                engine.submit([self._requests.by_key[key]])
 
     def _ahead(self, cells: Sequence[Cell]) -> Iterator[str]:
         """Keys of cells that will be asked for later.
@@ -278,19 +245,22 @@ class LevelWork:
         once its tests are done.
         """
         layers = {cell.layer for cell in cells if not cell.is_baseline}
+        conditions = {cell.condition for cell in cells}
         for cell in self._expected:
+            # In another order, rows begin together in an engine of their own, not by ones and twos.
+            if self._requests.is_reordered(cell) and cell.condition not in conditions:
+                continue
             if self._alone or cell.layer in layers:
-                yield from (request.key for request in self._requests[cell])
+                yield from self._requests.keys([cell])
 
-    def _engine_for(self, settings: GenerationSettings) -> Engine:
-        if settings not in self._engines:
+    def _engine_for(self, wanted: EngineKey) -> Engine:
+        if wanted not in self._engines:
             # An engine holds a whole batch in memory; one that is idle is made again when needed.
             self._engines = {known: e for known, e in self._engines.items() if e.pending}
-            longest = max(len(request.tokens) for request in self._by_key.values())
-            self._engines[settings] = make_engine(
-                self.model, settings, longest, self.plan.overrides.backend
+            self._engines[wanted] = make_engine(
+                self.model, wanted[0], self._requests.longest, self.plan.overrides.backend
             )
-        return self._engines[settings]
+        return self._engines[wanted]
 
     def _keep(self, completions: Sequence[Completion], slots: int) -> None:
         run = self._run

@@ -166,9 +166,13 @@ def summary(session: SteeringSession, reporter: pytest.TerminalReporter) -> None
 def _decided(data: Any, width: int) -> list[str]:
     import textwrap
 
-    from steering_reliability.report.decided import decision_lines, prompting_lines
+    from steering_reliability.report.decided import decision_lines, order_lines, prompting_lines
 
-    lines = [*decision_lines(data.decisions), *prompting_lines(data.manifest)]
+    lines = [
+        *order_lines(data.manifest),
+        *decision_lines(data.decisions),
+        *prompting_lines(data.manifest),
+    ]
     return [part for line in lines for part in textwrap.wrap(line, min(width, 100))]
 
 

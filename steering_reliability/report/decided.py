@@ -31,6 +31,15 @@ def prompting_lines(manifest: dict[str, Any]) -> list[str]:
     return [found["sentence"]] if found else []
 
 
+def order_lines(manifest: dict[str, Any]) -> list[str]:
+    """That completions changed with the order of the prompts, where any did; it must not be."""
+    return [
+        f"sanity check {row['check']}: {row['meaning']}"
+        for row in manifest.get("sanity") or []
+        if row.get("identical") != row.get("completions")
+    ]
+
+
 def _confirmed_line(found: dict[str, Any]) -> str:
     if found["effect"] is None:
         return f"{found['cell']}: {found['reason']}"

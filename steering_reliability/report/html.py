@@ -25,7 +25,8 @@ from steering_reliability.report.decided import decision_lines, prompting_lines
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
 from steering_reliability.report.lengths import length_view, shape_rows
-from steering_reliability.report.probes import probe_rows
+from steering_reliability.report.probes import endpoint_rows, probe_rows
+from steering_reliability.report.sensitive import sensitive_rows
 from steering_reliability.report.significance import significance_rows
 from steering_reliability.report.steerability import WORST, steerability_shown
 from steering_reliability.results.atomic import write_text
@@ -71,7 +72,8 @@ CAPTIONS: dict[str, tuple[str, str]] = {
     "trade_off": (
         "Trade-off between effect and helpfulness",
         "The best cells lie where the effect is large and helpfulness stays near that of the "
-        "unsteered model.",
+        "unsteered model. A cross, if there is one, is the unsteered model under a system prompt "
+        "that asks for the same: steering is worth its trouble only where a cell lies beyond it.",
     ),
     "generalization_gap": (
         "Generalisation gap",
@@ -144,9 +146,11 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         decided=[*decision_lines(data.decisions), *prompting_lines(data.manifest)],
         sanity=data.manifest.get("sanity") or [],
         probes=probe_rows(data.manifest.get("probes") or []),
+        log_odds=endpoint_rows(data.manifest.get("log_odds") or []),
         pictures=[_picture(path) for path in plots],
         summary_rows=_in_order(summary),
         bound_rows=_bound_rows(data.scores),
+        sensitive=sensitive_rows(data.scores),
         lengths=length_view(data.folder),
         shapes=shape_rows(data.folder),
         control_rows=_control_rows(data.controls, summary),

@@ -1,15 +1,16 @@
-"""The probes of a run, one row per cell, as the page lists them."""
+"""The probes of a run as the page lists them: by cell, and log-odds where they are refitted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steering_reliability.cells import LEARNED
 from steering_reliability.expectations.verdicts import number
-from steering_reliability.report.labels import MINUS
+from steering_reliability.report.labels import DASH, MINUS
 from steering_reliability.results.probes import MEASURES
 
-_SIGNED = {"refusal_log_odds_change"}
+_WITH_SIGN = {"refusal_log_odds_change"}
 
 
 def probe_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -22,8 +23,42 @@ def probe_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows.values() if all(measure in row for measure in MEASURES)]
 
 
+def endpoint_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The learned rows of ``tables/log_odds.csv`` as texts, each with the span of its rivals."""
+    rows = []
+    for record in records:
+        if record["direction"] != LEARNED:
+            continue
+        rivals = [
+            other["estimate"]
+            for other in records
+            if other["cell"] == record["cell"] and other["direction"] != LEARNED
+        ]
+        rows.append(
+            {
+                "cell": record["cell"],
+                "value": _signed(record["estimate"]),
+                "interval": _span(record["low"], record["high"]),
+                "refitted": _span(record.get("refit_low"), record.get("refit_high")),
+                "rivals": f"{_signed(min(rivals))} to {_signed(max(rivals))}" if rivals else DASH,
+                "rank": f"{record['rank']} of {record['of']}" if rivals else DASH,
+                "n": str(record["n"]),
+                "meaning": record["meaning"],
+            }
+        )
+    return rows
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return DASH if low is None or high is None else f"[{_signed(low)}, {_signed(high)}]"
+
+
+def _signed(value: float) -> str:
+    return number(value, True).replace("-", MINUS)
+
+
 def _text(record: Mapping[str, Any]) -> dict[str, str]:
-    signed = record["measure"] in _SIGNED
+    signed = record["measure"] in _WITH_SIGN
     value, low, high = (
         number(record[name], signed).replace("-", MINUS) for name in ("estimate", "low", "high")
     )

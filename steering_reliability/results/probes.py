@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,19 +73,46 @@ def probes_table(readings: Mapping[Cell, Readings]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(PROBE_COLUMNS))
 
 
-def write_readings(folder: Path, digest: str, readings: Readings) -> None:
+def write_readings(folder: Path, digest: str, readings: Readings, run_id: str) -> None:
     """Keep a cell's readings, atomically.
 
     Raises:
         SteeringError: the folder cannot be written.
     """
-    write_json(folder / f"{digest}.json", asdict(readings))
+    write_record(folder, digest, asdict(readings), run_id)
 
 
-def read_readings(folder: Path, digest: str) -> Readings | None:
-    """What was read off a cell; None if nothing was, or the file is damaged."""
-    try:
-        record = json.loads((folder / f"{digest}.json").read_bytes())
-        return Readings(**{name: tuple(map(float, values)) for name, values in record.items()})
-    except (OSError, ValueError, TypeError, AttributeError):
+def read_readings(folder: Path, digest: str, run_id: str | None = None) -> Readings | None:
+    """What was read off a cell; None if nothing was, by that run if one is named."""
+    record = read_record(folder, digest, run_id)
+    if record is None:
         return None
+    try:
+        return Readings(**{name: tuple(map(float, values)) for name, values in record.items()})
+    except (ValueError, TypeError):
+        return None
+
+
+def write_record(folder: Path, digest: str, record: Mapping[str, Any], run_id: str) -> None:
+    """Keep what a run read without generating, atomically, under a digest of what decides it.
+
+    Raises:
+        SteeringError: the folder cannot be written.
+    """
+    write_json(folder / f"{digest}.json", {**record, "run_id": run_id})
+
+
+def read_record(folder: Path, digest: str, run_id: str | None = None) -> dict[str, Any] | None:
+    """What was kept; None if nothing was, the file is damaged, or another run read it.
+
+    Args:
+        folder: of the records.
+        digest: of what decides the record.
+        run_id: the only run whose record counts; any run's does if None.
+    """
+    try:
+        record = dict(json.loads((folder / f"{digest}.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    made_by = record.pop("run_id", None)
+    return record if run_id in (None, made_by) else None

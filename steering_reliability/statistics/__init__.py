@@ -28,6 +28,7 @@ from steering_reliability.statistics.rates import (
     wilson,
     wilson_bounds,
 )
+from steering_reliability.statistics.refits import refitted_mean
 from steering_reliability.statistics.sample_size import (
     MOST_PROMPTS,
     planning_rate,
@@ -65,6 +66,7 @@ __all__ = [
     "prompts_for_slope",
     "rank_test",
     "rate",
+    "refitted_mean",
     "sign_flip",
     "trend",
     "unpaired_difference",

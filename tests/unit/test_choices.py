@@ -158,7 +158,9 @@ def test_operating_points_are_confirmed_for_both_goals(tmp_path: Path) -> None:
     assert sum("harm_confirm" in splits for splits in plan.splits_of.values()) == 4 + 2 * 19
     assert len(plan.controls_of(Cell(16, "add", 4), "harm_confirm")) == 19
     assert len(plan.controls_of(Cell(16, "ablate", 1), "harm_confirm")) == 19
-    prompting, sanity = 150 + 200, (2 + 2 * 4) * 150
+    # Three directions beside the learned one, four conditions with a baseline of their own, and 30
+    # prompts once more in another order.
+    prompting, sanity = 150 + 200, (3 + 2 * 4) * 135 + 2 * 30
     assert plan.n_beside_grid == (3 + 2 * 19) * 150 + prompting + sanity
 
 
@@ -236,7 +238,7 @@ def test_what_was_not_chosen_is_confirmed_by_default(
         # Seven controls at two alphas of adding, five random ones at one of ablating.
         ("alpha_sweep", 2700, 300, 2100),
         # Baseline, operating point and nineteen random directions on 150 prompts.
-        ("full", 12500, 2500, 5000),
+        ("full", 12500, 2500, 5045),
     ],
 )
 def test_the_shipped_levels_cost_what_the_documents_say(

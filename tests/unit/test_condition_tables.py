@@ -11,7 +11,8 @@ from steering_reliability.claims import Coherence
 from steering_reliability.report.effects import trade_off_cells
 from steering_reliability.report.figures import trade_off
 from steering_reliability.report.labels import with_coherence
-from steering_reliability.results.conditions import compare_prompting, sanity_table
+from steering_reliability.results.conditions import compare_prompting
+from steering_reliability.results.sanity import sanity_table
 from steering_reliability.results.summary import summarize
 
 PROMPTED = Cell(12, "add", 0, condition="system-prompt-baseline")
@@ -65,3 +66,44 @@ def test_a_change_is_paired_and_points_the_right_way() -> None:
     assert half["change"] == pytest.approx(half["effect"] - main["effect"])
     assert half["change_low"] <= half["change"] <= half["change_high"] < 0
     assert half["meaning"] == "half of the pairs: the effect is smaller there"
+
+
+def reordered(scores: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The frame with its first prompts once more, as another order would give them."""
+    few = [f"harm_test-{index:03d}" for index in range(n)]
+    again = scores[scores["prompt_id"].isin(few)].copy()
+    again["condition"] = "prompt-order"
+    return pd.concat([scores, again.sample(frac=1, random_state=0)], ignore_index=True)
+
+
+@pytest.mark.parametrize("column", [None, "text", "mean_entropy"])
+def test_another_order_must_give_the_same_completions(column: str | None) -> None:
+    scores = reordered(make_scores(n=40), 10)
+    if column is not None:
+        spoiled = scores.index[scores["condition"] == "prompt-order"][0]
+        scores.loc[spoiled, column] = {"text": "else", "mean_entropy": 1.1 + 1e-15}[column]
+    table = sanity_table(
+        scores, Cell(12, "add", 2), "harm_test", {"prompt-order": "anew"}, reordered="prompt-order"
+    )
+    main, order = table.iloc[0], table.iloc[1]
+    assert (main["n"], order["n"], order["completions"]) == (10, 10, 20)
+    assert order["change"] == 0
+    assert order["identical"] == (20 if column is None else 19)
+    assert ("MISMATCH: 1 of 20" in order["meaning"]) is (column is not None)
+
+
+def test_checks_take_the_prompts_they_are_told_and_tell_the_cosine() -> None:
+    scores = make_scores(n=40)
+    other = scores.copy()
+    other["condition"] = "other-pairs"
+    few = [f"harm_test-{index:03d}" for index in range(15)]
+    other = other[other["prompt_id"].isin(few)]
+    table = sanity_table(
+        pd.concat([scores, other], ignore_index=True),
+        Cell(12, "add", 2), "harm_test", {"other-pairs": "other words"},
+        cosines={"other-pairs": 0.71},
+    )  # fmt: skip
+    assert set(table["n"][:2]) == {15}
+    assert table["cosine"][1] == 0.71
+    assert "cosine with the level's 0.71" in table["meaning"][1]
+    assert table[["identical", "completions"]].isna().all(axis=None)

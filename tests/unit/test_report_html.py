@@ -101,6 +101,7 @@ def test_sections_come_in_the_order_of_what_matters(text: str) -> None:
         "plots",
         "cells",
         "bounds",
+        "sensitive",
         "controls",
         "directions",
         "completions",
