@@ -29,7 +29,7 @@ from steering_reliability.results.conditions import (
     compare_prompting,
     sanity_table,
 )
-from steering_reliability.results.degenerate_bounds import degenerate_bounds
+from steering_reliability.results.degenerate_bounds import DEGENERATE_BOUNDS, degenerate_bounds
 from steering_reliability.results.prefixes import (
     PREFIX_CLAIMS,
     PREFIX_LENGTHS,
@@ -196,9 +196,10 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
 
 
 def _tables(scores: pd.DataFrame, plan: LevelPlan) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield "effects", effects_table(scores)
+    effects = effects_table(scores)
+    yield "effects", effects
     yield "significance", significance_table(scores, plan.goals)
-    yield "degenerate_bounds", degenerate_bounds(scores)
+    yield DEGENERATE_BOUNDS, degenerate_bounds(scores, effects)
     shapes = shapes_table(scores)
     if not shapes.empty:
         yield COMPLETION_SHAPES, shapes
