@@ -26,7 +26,7 @@ from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.report.decided import order_lines
 from steering_reliability.results.atomic import write_bytes, write_csv
 from steering_reliability.results.conditions import compare_prompting
-from steering_reliability.results.degenerate_bounds import degenerate_bounds
+from steering_reliability.results.degenerate_bounds import DEGENERATE_BOUNDS, degenerate_bounds
 from steering_reliability.results.endpoint import ENDPOINT_COLUMNS, endpoint_table, read_endpoint
 from steering_reliability.results.prefixes import (
     PREFIX_CLAIMS,
@@ -221,9 +221,10 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
 
 
 def _tables(scores: pd.DataFrame, plan: LevelPlan) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield "effects", effects_table(scores)
+    effects = effects_table(scores)
+    yield "effects", effects
     yield "significance", significance_table(scores, plan.goals)
-    yield "degenerate_bounds", degenerate_bounds(scores)
+    yield DEGENERATE_BOUNDS, degenerate_bounds(scores, effects)
     shapes = shapes_table(scores)
     if not shapes.empty:
         yield COMPLETION_SHAPES, shapes

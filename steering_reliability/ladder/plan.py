@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,6 @@ from steering_reliability.cells import LEARNED, Cell, Goal, Intervention, expand
 from steering_reliability.claims import ClaimSettings
 from steering_reliability.config import LevelConfig, ModelProfile, load_level, load_profile
 from steering_reliability.config import resolve_layers as layers_in_model
-from steering_reliability.directions.formats import check_direction
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.ladder.choices import (
@@ -26,12 +24,10 @@ from steering_reliability.ladder.conditions import (
     conditions_of,
     sanity_conditions,
 )
+from steering_reliability.ladder.direction_source import direction_source
 from steering_reliability.ladder.sizes import Part, prompt_limits
 from steering_reliability.models.sources import ModelFacts, read_facts
 from steering_reliability.prompts import Prompt, check_prompts
-
-# Prefixes are fixed texts, whose directions differ little from prompt to prompt: few are enough.
-_DIAGNOSED = 8
 
 
 @dataclass(frozen=True)
@@ -315,11 +311,7 @@ def plan_level(path: Path, overrides: Overrides, decisions: Path | None = None) 
     everything = config.load_prompts()
     notes = check_prompts(everything)
     used = {*layers.indices, *(point.cell.layer for point in confirmed.points)}
-    files = _direction_files(config, sorted(used))
-    learning = [] if files else _learning(config, everything)
-    seen = {prompt.id for prompt in learning}
-    for layer, file in files.items():
-        seen.update(check_direction(file, facts, layer=layer)["prompt_ids"])
+    source = direction_source(config, facts, sorted(used), everything)
     return LevelPlan(
         config=config,
         profile=profile,
@@ -331,31 +323,14 @@ def plan_level(path: Path, overrides: Overrides, decisions: Path | None = None) 
         provisional=layers.provisional or confirmed.provisional,
         decided_on=frozenset({layers.fingerprint, confirmed.fingerprint} - {""}),
         prompts=_evaluated(config, everything),
-        learning=learning,
-        direction_files=files,
-        seen=frozenset(seen),
+        learning=source.learning,
+        direction_files=source.files,
+        seen=source.seen,
         notes=tuple(note for note in (layers.note, confirmed.note, *notes) if note),
-        placebo=_placebo(config, everything),
-        benign_contrast=tuple(config.load_benign_contrast(_DIAGNOSED)),
+        placebo=source.placebo,
+        benign_contrast=source.benign_contrast,
         layer_choice=layers.choice,
     )
-
-
-def _placebo(config: LevelConfig, everything: dict[str, list[Prompt]]) -> tuple[Prompt, ...]:
-    """The first learning prompts, also where a direction is loaded from a file."""
-    if "direction_is_real" not in config.claims:
-        return ()
-    wanted = config.direction.learn_from
-    return tuple(everything[wanted.split][-wanted.last :][:_DIAGNOSED])
-
-
-def _direction_files(config: LevelConfig, layers: Sequence[int]) -> dict[int, Path]:
-    if config.direction.file is None:
-        return {}
-    folder = config.path.parent if config.path else Path()
-    return {
-        layer: folder / config.direction.file.replace("{layer}", str(layer)) for layer in layers
-    }
 
 
 def _evaluated(config: LevelConfig, everything: dict[str, list[Prompt]]) -> dict[str, list[Prompt]]:
@@ -364,14 +339,3 @@ def _evaluated(config: LevelConfig, everything: dict[str, list[Prompt]]) -> dict
         split: prompts if count == "all" else prompts[:count]
         for split, prompts in everything.items()
     }
-
-
-def _learning(config: LevelConfig, everything: dict[str, list[Prompt]]) -> list[Prompt]:
-    wanted = config.direction.learn_from
-    prompts: Sequence[Prompt] = everything[wanted.split]
-    if len(prompts) < wanted.last:
-        raise SteeringError(
-            f"{config.path}: direction.learn_from.last: found {wanted.last}, expected at most "
-            f"{len(prompts)}, the prompts of {wanted.split}"
-        )
-    return list(prompts[-wanted.last :])

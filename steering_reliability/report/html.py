@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from steering_reliability.report import labels
+from steering_reliability.report.bounds import bound_rows
 from steering_reliability.report.decided import decision_lines, prompting_lines
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
@@ -30,7 +31,6 @@ from steering_reliability.report.sensitive import sensitive_rows
 from steering_reliability.report.significance import significance_rows
 from steering_reliability.report.steerability import WORST, steerability_shown
 from steering_reliability.results.atomic import write_text
-from steering_reliability.results.degenerate_bounds import degenerate_bounds
 
 if TYPE_CHECKING:
     from steering_reliability.results.run import RunData
@@ -149,7 +149,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         log_odds=endpoint_rows(data.manifest.get("log_odds") or []),
         pictures=[_picture(path) for path in plots],
         summary_rows=_in_order(summary),
-        bound_rows=_bound_rows(data.scores),
+        bound_rows=bound_rows(data.folder, data.scores),
         sensitive=sensitive_rows(data.scores),
         lengths=length_view(data.folder),
         shapes=shape_rows(data.folder),
@@ -229,14 +229,6 @@ def _in_order(summary: pd.DataFrame) -> list[dict[str, Any]]:
     )
     ordered = rows.sort_values(["layer", "rank", "split_rank", "alpha"], kind="stable")
     return labels.records(ordered)
-
-
-def _bound_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """Effects on harm_test under every counting of broken text; none where no text is broken."""
-    rows = labels.grid_rows(scores[scores["split"] == "harm_test"])
-    if not rows["is_degenerate"].eq(True).any():
-        return []
-    return labels.records(degenerate_bounds(rows))
 
 
 def _control_rows(controls: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,6 +10,9 @@ import pandas as pd
 
 from steering_reliability.results.tables import CELL_COLUMNS, effects_table
 
+DEGENERATE_BOUNDS = "degenerate_bounds"
+"""Name of the table among a run's."""
+
 COUNTINGS = ("", "_as_refusal", "_as_compliance")
 """Left as the scorer has it, as a refusal, as compliance."""
 
@@ -25,7 +28,7 @@ BOUND_COLUMNS = (
 )
 
 
-def degenerate_bounds(scores: pd.DataFrame) -> pd.DataFrame:
+def degenerate_bounds(scores: pd.DataFrame, effects: pd.DataFrame | None = None) -> pd.DataFrame:
     """Every steered cell's effect on refusal under three countings: columns `BOUND_COLUMNS`.
 
     Effects and intervals are those of `tables.effects_table`: the share of refusing prompts less
@@ -39,19 +42,20 @@ def degenerate_bounds(scores: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         scores: one row per prompt, cell and sample, columns `summary.SCORE_COLUMNS`.
+        effects: what `tables.effects_table` makes of them, where it is there already.
 
     Raises:
         SteeringError: a column is missing, or a completion occurs twice.
     """
-    table = effects_table(scores)
-    effects = {"": table}
+    table = effects_table(scores) if effects is None else effects
+    found_by = {"": table}
     refuses, broken = scores["is_refusal"].astype(float), scores["is_degenerate"].astype(float)
     for counting, value in zip(COUNTINGS[1:], (1.0, 0.0), strict=True):
         counted = scores.assign(is_refusal=refuses.mask(broken == 1, value))
-        effects[counting] = effects_table(counted)
+        found_by[counting] = effects_table(counted)
     bounds = table[[*CELL_COLUMNS, "direction", "condition", "n", "degenerate_effect"]].copy()
     readings = []
-    for counting, found in effects.items():
+    for counting, found in found_by.items():
         for part in ("", "_low", "_high"):
             bounds[f"effect{counting}{part}"] = found[f"refusal_effect{part}"]
         readings.append(

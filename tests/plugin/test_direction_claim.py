@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 from projects import Project
 
+from benchmarks.recompute import __main__ as recompute
+
 TEST = """
 
 def test_direction_is_real(steering, series):
@@ -63,3 +65,5 @@ def test_controls_of_the_level_have_their_part(project: Project) -> None:
     assert [v["details"]["beats_controls"] for v in verdicts] != ["unknown", "unknown"]
     assert all("placebo_agreement" in d["diagnostics"] for d in manifest["directions"])
     assert all("benign_share" not in d["diagnostics"] for d in manifest["directions"])
+    # The second implementation knows of directions and controls what the run's files tell.
+    assert recompute.main([str(project.folder())]) == 0

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import recompute
+import benchmarks.recompute
+from benchmarks.recompute import __main__ as recompute
 from steering_reliability.cells import Cell, Goal, Intervention, expand_grid
 from steering_reliability.claims import CLAIM_SETTINGS
-from steering_reliability.expectations import ScoreTable, Verdict, evaluate
+from steering_reliability.expectations import DirectionEvidence, ScoreTable, Verdict, evaluate
 from steering_reliability.results.run import RunData, write_run
 from steering_reliability.results.summary import SCORE_COLUMNS, summarize
 
@@ -80,7 +81,24 @@ def make_scores(
     return frame.assign(**rest)[list(SCORE_COLUMNS)]
 
 
-def judge(scores: pd.DataFrame, config: dict[str, dict[str, Any]]) -> list[Verdict]:
+def direction(layer: int, **changes: Any) -> dict[str, Any]:
+    """What a manifest tells of a direction above noise whose pairs agree above placebo."""
+    found = {
+        "layer": layer,
+        "raw_norm": 2.0,
+        "residual_norm": 40.0,
+        "pairs": [["No.", "Yes."]] * 8,
+        "prompt_ids": [f"harm_train-{number:03d}" for number in range(20, 40)],
+        "halved_agreement": 0.52,
+        "halved_agreement_low": 0.48,
+        "diagnostics": {"placebo_agreement": 0.31, "placebo_p": 0.002},
+    }
+    return found | changes
+
+
+def judge(
+    scores: pd.DataFrame, config: dict[str, dict[str, Any]], directions: list[dict[str, Any]]
+) -> list[Verdict]:
     """Every claim about everything, those that cannot be answered included."""
     table = ScoreTable(scores)
     claims = {name: CLAIM_SETTINGS[name](**config.get(name, {})) for name in CLAIM_SETTINGS}
@@ -93,10 +111,16 @@ def judge(scores: pd.DataFrame, config: dict[str, dict[str, Any]]) -> list[Verdi
     verdicts += [ask("alpha_monotonicity", layer=layer, intervention="add") for layer in layers]
     kinds: tuple[Intervention, ...] = ("add", "ablate")
     for claim, layer, kind, alpha in itertools.product(CLAIM_SETTINGS, layers, kinds, ALPHAS[1:]):
-        # Completions alone don't tell of a direction.
         others = ("baseline_refusal", "some_layer_steers", "alpha_monotonicity")
         if claim not in (*others, "direction_is_real"):
             verdicts.append(ask(claim, layer=layer, intervention=kind, alpha=alpha))
+    # The synthetic runs have their controls beside one cell of each layer.
+    controlled = sorted(set(scores.loc[scores["direction"].str.contains("-"), "layer"]))
+    for layer in layers:
+        at = [ask("beats_controls", layer=layer, intervention="add", alpha=2.0)]
+        beside = tuple(at if layer in controlled else [])
+        known = {one["layer"]: DirectionEvidence.of(one, beside) for one in directions}
+        verdicts.append(ask("direction_is_real", layer=layer, directions=known))
     goals: tuple[Goal, ...] = ("raise", "lower")
     verdicts += [
         ask("beats_controls", layer=layer, intervention="add", alpha=2.0, goal=goal)
@@ -107,15 +131,20 @@ def judge(scores: pd.DataFrame, config: dict[str, dict[str, Any]]) -> list[Verdi
 
 
 def write(
-    folder: Path, scores: pd.DataFrame, config: dict[str, dict[str, Any]] | None = None
+    folder: Path,
+    scores: pd.DataFrame,
+    config: dict[str, dict[str, Any]] | None = None,
+    directions: list[dict[str, Any]] | None = None,
 ) -> list[Verdict]:
     config = config or {}
+    if directions is None:
+        directions = [direction(layer) for layer in sorted(set(scores["layer"]))]
     settings = {
         name: kind(**config.get(name, {})).model_dump(mode="json")
         for name, kind in CLAIM_SETTINGS.items()
     }
-    verdicts = judge(scores, config)
-    manifest = {"level": "synthetic", "config": {"claims": settings}}
+    verdicts = judge(scores, config, directions)
+    manifest = {"level": "synthetic", "config": {"claims": settings}, "directions": directions}
     write_run(RunData(folder, scores, summarize(scores), verdicts, manifest))
     return verdicts
 
@@ -155,6 +184,37 @@ def test_agrees_on_other_runs(
     tmp_path: Path, changes: dict[str, Any], config: dict[str, dict[str, Any]]
 ) -> None:
     write(tmp_path, make_scores(**changes), config)
+    assert recompute.main([str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("controls", "changes", "outcome"),
+    [
+        pytest.param((), {}, "pass", id="agreement alone"),
+        pytest.param((), {"raw_norm": 0.0399}, "fail", id="rounding noise"),
+        pytest.param((), {"raw_norm": 0.04, "diagnostics": None}, "inconclusive", id="no placebo"),
+        pytest.param((), {"halved_agreement_low": 0.31}, "fail", id="placebo agrees as well"),
+        pytest.param(
+            (),
+            {"pairs": None, "halved_agreement": None, "halved_agreement_low": None},
+            "inconclusive",
+            id="from a file that does not tell",
+        ),
+        pytest.param(CONTROLS, {"diagnostics": {}}, "pass", id="controls alone"),
+        pytest.param(("random-1",), {"lift": 0.0}, "fail", id="beaten by a random direction"),
+        pytest.param(CONTROLS, {"lift": 0.02, "n": 12}, "inconclusive", id="controls undecided"),
+        pytest.param(CONTROLS, {"layer": 13}, "error", id="no direction of the layer"),
+    ],
+)
+def test_agrees_on_what_makes_a_direction_real(
+    tmp_path: Path, controls: tuple[str, ...], changes: dict[str, Any], outcome: str
+) -> None:
+    grid = {key: changes[key] for key in ("lift", "n") if key in changes}
+    known = {key: value for key, value in changes.items() if key not in grid}
+    scores = make_scores(**{"lift": 0.3, "n": 150, "layers": (12,), "controls": controls} | grid)
+    verdicts = write(tmp_path, scores, directions=[direction(12) | known])
+    (real,) = (verdict for verdict in verdicts if verdict.claim == "direction_is_real")
+    assert real.outcome == outcome
     assert recompute.main([str(tmp_path)]) == 0
 
 
@@ -198,6 +258,20 @@ class TestDifferences:
         scores.to_parquet(file)
         assert recompute.main([str(run)]) == 1
 
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("raw_norm", 0.01), ("halved_agreement_low", 0.2), ("prompt_ids", ["harm_train-020"])],
+    )
+    def test_a_changed_direction_is_found(
+        self, run: Path, key: str, value: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = run / "manifest.json"
+        manifest = json.loads(file.read_text())
+        manifest["directions"][0][key] = value
+        file.write_text(json.dumps(manifest))
+        assert recompute.main([str(run)]) == 1
+        assert "DIFFERS  direction_is_real [layer12]" in capsys.readouterr().out
+
     def test_copies_of_the_baseline_that_differ_are_found(
         self, run: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -227,17 +301,13 @@ class TestDifferences:
 
 
 def test_nothing_of_the_package_is_used() -> None:
-    tree = ast.parse(Path(recompute.__file__).read_text())
+    files = sorted(Path(benchmarks.recompute.__file__).parent.glob("*.py"))
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     imported = {
-        name
-        for node in ast.walk(tree)
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
+        alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
     }
-    used = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    own = {name for name in imported if name.startswith("benchmarks.")}
+    assert own == {f"benchmarks.recompute.{name}" for name in ("claims", "estimates", "run")}
+    used = {name.partition(".")[0] for name in imported - own} - sys.stdlib_module_names
     assert used == {"numpy", "pandas", "scipy", "statsmodels"}

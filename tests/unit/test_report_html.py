@@ -19,6 +19,7 @@ from report_runs import make_run, make_verdict
 from steering_reliability.report import html
 from steering_reliability.report.plots import write_plots
 from steering_reliability.results.atomic import write_csv
+from steering_reliability.results.degenerate_bounds import degenerate_bounds
 from steering_reliability.results.run import RunData
 from steering_reliability.results.tables import significance_table
 
@@ -55,7 +56,13 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunData:
     folder = tmp_path_factory.mktemp("smoke_test")
-    return make_run(folder, layers=(8, 12), alphas=(0, 2, 4), controls=True)
+    run = make_run(folder, layers=(8, 12), alphas=(0, 2, 4), controls=True)
+    write_csv(bounds_file(run), degenerate_bounds(run.scores))
+    return run
+
+
+def bounds_file(run: RunData) -> Path:
+    return run.folder / "tables" / "degenerate_bounds.csv"
 
 
 @pytest.fixture(scope="module")
@@ -160,16 +167,21 @@ def test_the_learned_direction_leads_its_controls(text: str) -> None:
 
 
 def test_broken_text_is_counted_every_way(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", alphas=(0, 2, 8), n=40)
+    run = make_run(tmp_path / "run", alphas=(0, 2, 8), controls=True, n=40)
     run.scores.loc[run.scores["alpha"] == 8, "is_degenerate"] = True
     run.scores.loc[run.scores["alpha"] == 8, ["is_refusal", "is_helpful"]] = False
+    assert 'id="bounds"' not in html.report_html(run, [])
+    write_csv(bounds_file(run), degenerate_bounds(run.scores))
     page = " ".join(html.report_html(run, []).split())
     section = page[page.index('id="bounds"') : page.index('id="directions"')]
     rows = re.findall(r"<tr> <td.*?</tr>", section)
     # Alpha 2 raises refusal however its few broken texts are counted; alpha 8 only breaks text.
     assert ["hangs on the counting" in row for row in rows] == [False, True]
-    run.scores["is_degenerate"] = False
-    assert 'id="bounds"' not in html.report_html(run, [])
+    unbroken = replace(run, scores=run.scores.assign(is_degenerate=False))
+    assert 'id="bounds"' not in html.report_html(unbroken, [])
+    for damaged in (b"", b"\xff\xfe", b"split,layer\nharm_test,12\n"):
+        bounds_file(run).write_bytes(damaged)
+        assert 'id="bounds"' not in html.report_html(run, [])
 
 
 def test_every_difference_of_the_significance_table_is_listed(tmp_path: Path) -> None:
