@@ -2,7 +2,7 @@
 
 A second comparison, after the one of ``benchmarks.directions``, by the same rule, on all prompts of
 harm_train and benign_train: ``python -m benchmarks.more_directions --texts FILE --json FILE``.
-Directions are learned on every other prompt of harm_train and judged on the others and on half of
+Directions are learned in one half of harm_train and judged on the other half and on half of
 benign_train, both ways round. docs/choices.md says what was fixed before it was run.
 """
 
@@ -47,16 +47,13 @@ METHODS = {
 VARIANTS = (
     ("response", 12),
     ("response", 20),
-    ("varied", 12),
-    ("varied", 18),
-    ("varied", 20),
-    ("varied", 22),
-    ("own", 12),
-    ("own", 20),
-    ("own_strong", 12),
-    ("own_strong", 20),
     ("norm_kept", 12),
-    ("norm_kept", 20),
+    ("own_strong", 12),
+    ("own", 12),
+    ("varied", 12),
+    ("varied", 20),
+    ("varied", 18),
+    ("varied", 22),
 )
 
 
@@ -153,49 +150,99 @@ def own_texts_directions(
     return found, counts
 
 
+Variant = tuple[str, int]
+
+
 def learn_variants(
-    model: LoadedModel, prompts: list[sr.Prompt], kept: Path, label: str
-) -> dict[tuple[str, int], sr.Direction]:
+    model: LoadedModel,
+    prompts: list[sr.Prompt],
+    own_from: list[sr.Prompt],
+    variants: Sequence[Variant],
+    kept: Path,
+    label: str,
+) -> dict[Variant, sr.Direction]:
     """Directions by variant, all of one residual norm at a layer, so that what is added is as long.
 
-    ``norm_kept`` is learned as ``response`` and only applied in another way.
+    What was learned is kept beside the completions, and read from there when a run goes on.
+
+    Args:
+        model: the model to be steered.
+        prompts: learned from with prefixes.
+        own_from: whose completions are learned from; more, as only some are of use.
+        variants: methods and layers.
+        kept: as in ``complete``.
+        label: names the folder, and what lines of progress begin with.
     """
-    layers = sorted({layer for _, layer in VARIANTS})
+    folder = kept.with_suffix("") / label.replace(" ", "-")
+    files = {variant: folder / f"{variant[0]}-{variant[1]}.safetensors" for variant in variants}
+    missing = [variant for variant, file in files.items() if not file.exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        for variant, direction in _learn(model, prompts, own_from, missing, kept, label).items():
+            sr.save_direction(direction, files[variant])
+    found = {key: sr.load_direction(file) for key, file in files.items() if file.exists()}
+    for (method, layer), direction in found.items():
+        cosine = float(direction.vector @ found.get(("response", layer), direction).vector)
+        print(f"{label}: {method} at {layer}: cosine to response {cosine:.2f}", flush=True)
+    return found
+
+
+def _learn(
+    model: LoadedModel,
+    prompts: list[sr.Prompt],
+    own_from: list[sr.Prompt],
+    variants: Sequence[Variant],
+    kept: Path,
+    label: str,
+) -> dict[Variant, sr.Direction]:
+    layers = sorted({layer for _, layer in variants})
+    methods = {method for method, _ in variants}
     shipped = collect_contrasts(model, prompts, layers, pairs=DEFAULT_PAIRS)
-    varied = collect_contrasts(model, prompts, layers, pairs=VARIED_PAIRS)
     found = {}
     for layer in layers:
+        # Learned alike; only applied in another way.
         found["response", layer] = found["norm_kept", layer] = shipped[layer].direction()
-        found["varied", layer] = replace(
-            varied[layer].direction(), residual_norm=shipped[layer].residual_norm
-        )
-    cells = [sr.Cell(layers[0], "add", 0.0)]
-    [unsteered] = complete(model, prompts, cells, {}, kept, label)
-    spoken_to = model.with_system_prompt(strong_system_prompt())
-    [strong] = complete(spoken_to, prompts, cells, {}, kept, label)
-    raw, counts = own_texts_directions(model, prompts, unsteered, strong, layers)
-    print(f"{label}: own texts learned from: {counts}", flush=True)
-    for (method, layer), vector in raw.items():
-        norm = float(vector.norm())
-        found[method, layer] = sr.Direction(
-            vector / norm, layer, norm, shipped[layer].residual_norm, method=method
-        )
-    for layer in layers:
-        cosines = {
-            method: round(float(found[method, layer].vector @ found["response", layer].vector), 2)
-            for method in METHODS
-            if (method, layer) in found
-        }
-        print(f"{label}: cosine to the shipped pairs' at layer {layer}: {cosines}", flush=True)
-    return {variant: found[variant] for variant in VARIANTS if variant in found}
+    if "varied" in methods:
+        for layer, varied in collect_contrasts(model, prompts, layers, pairs=VARIED_PAIRS).items():
+            found["varied", layer] = replace(
+                varied.direction(), residual_norm=shipped[layer].residual_norm
+            )
+    if methods & {"own", "own_strong"}:
+        cells = [sr.Cell(layers[0], "add", 0.0)]
+        [unsteered] = complete(model, own_from, cells, {}, kept, label)
+        spoken_to = model.with_system_prompt(strong_system_prompt())
+        [strong] = complete(spoken_to, own_from, cells, {}, kept, label)
+        raw, counts = own_texts_directions(model, own_from, unsteered, strong, layers)
+        print(f"{label}: own texts learned from: {counts}", flush=True)
+        for (method, layer), vector in raw.items():
+            norm = float(vector.norm())
+            found[method, layer] = sr.Direction(
+                vector / norm, layer, norm, shipped[layer].residual_norm, method=method
+            )
+    return {variant: found[variant] for variant in variants if variant in found}
 
 
 def judge_half(
-    model: LoadedModel, fold: int, harmful: list[sr.Prompt], judged: list[sr.Prompt], kept: Path
+    model: LoadedModel,
+    fold: int,
+    harmful: list[sr.Prompt],
+    judged: list[sr.Prompt],
+    kept: Path,
+    n_variants: int = len(VARIANTS),
 ) -> Outcomes:
-    """Scores by variant, in the order of ``judged``; learned from half ``fold`` of ``harmful``."""
+    """Scores by variant, in the order of ``judged``; learned from half ``fold`` of ``harmful``.
+
+    Only the first ``n_variants`` are judged.
+    """
     label = f"half {fold}"
-    directions = learn_variants(model, harmful[fold::2], kept, label)
+    directions = learn_variants(
+        model,
+        harmful[-N_LEARNED_FROM:][fold::2],
+        harmful[fold::2],
+        VARIANTS[:n_variants],
+        kept,
+        label,
+    )
     cells = {("unsteered", 0, 0.0): sr.Cell(0, "add", 0.0)} | {
         (method, layer, STRENGTH): sr.Cell(layer, "add", STRENGTH, direction=method)
         for method, layer in directions
@@ -229,6 +276,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--texts", type=Path, required=True, help="file to keep completions in")
+    parser.add_argument(
+        "--first", type=int, default=len(VARIANTS), help="judge only so many of the variants"
+    )
     arguments = parser.parse_args()
     harmful = sr.load_prompts(PROMPTS / "harm_train.jsonl")
     benign = sr.load_prompts(PROMPTS / "benign_train.jsonl")
@@ -241,7 +291,9 @@ def main() -> None:
         judged = [*harmful[1 - fold :: 2], *benign[1 - fold :: 2]]
         is_fresh["harmful"] += [p.id not in judged_before for p in harmful[1 - fold :: 2]]
         is_fresh["benign"] += [p.id not in judged_before for p in benign[1 - fold :: 2]]
-        for variant, found in judge_half(model, fold, harmful, judged, arguments.texts).items():
+        for variant, found in judge_half(
+            model, fold, harmful, judged, arguments.texts, arguments.first
+        ).items():
             mine = pooled.setdefault(variant, {"harmful": [], "benign": []})
             for kind, scores in found.items():
                 mine[kind] += scores

@@ -86,7 +86,7 @@ def test_a_half_is_judged_by_the_shipped_direction_and_a_kept_norm_has_texts_of_
     monkeypatch.setattr(comparison, "STRENGTH", 4.0)
     model, kept = load_tiny(), tmp_path / "texts.json"
     harmful = prompts("harm_train", 4)
-    learned = comparison.learn_variants(model, harmful[::2], kept, "half 0")
+    learned = comparison.learn_variants(model, harmful[::2], harmful[::2], variants, kept, "half 0")
     shipped = sr.learn_direction(model, harmful[::2], 1)
     assert torch.equal(learned["response", 1].vector, shipped.vector)
     assert learned["varied", 2].residual_norm == pytest.approx(
