@@ -260,6 +260,12 @@ def judge_half(
     }
 
 
+def judged_throughout(outcomes: Outcomes) -> Outcomes:
+    """Less those variants that one half had too few own texts to learn."""
+    n_prompts = max(len(found["harmful"]) for found in outcomes.values())
+    return {key: found for key, found in outcomes.items() if len(found["harmful"]) == n_prompts}
+
+
 def restricted(outcomes: Outcomes, kept: dict[str, list[bool]]) -> Outcomes:
     """The scores of some prompts alone, for each kind of prompt one flag per score."""
     return {
@@ -298,10 +304,10 @@ def main() -> None:
             for kind, scores in found.items():
                 mine[kind] += scores
         title = "first half" if fold == 0 else "both halves"
-        tables[title] = ranked(pooled)
+        tables[title] = ranked(judged_throughout(pooled))
         print_table(title, tables[title])
     title = "both halves, prompts not judged before"
-    tables[title] = ranked(restricted(pooled, is_fresh))
+    tables[title] = ranked(restricted(judged_throughout(pooled), is_fresh))
     print_table(title, tables[title])
     if arguments.json:
         arguments.json.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")

@@ -117,6 +117,14 @@ def test_fresh_prompts_alone_are_kept_in_their_order() -> None:
     assert found == {"harmful": scores[1:], "benign": scores[:1]}
 
 
+def test_a_variant_that_one_half_could_not_learn_is_not_ranked() -> None:
+    scores = [sr.score("Why?", text) for text in (REFUSAL, ANSWER)]
+    whole = {"harmful": scores, "benign": scores}
+    half = {"harmful": scores[:1], "benign": scores[:1]}
+    outcomes = {("unsteered", 0, 0.0): whole, ("own", 12, 0.125): half}
+    assert comparison.judged_throughout(outcomes) == {("unsteered", 0, 0.0): whole}
+
+
 def test_varied_pairs_share_no_text_with_the_shipped_ones_and_are_of_like_length() -> None:
     shipped = {text for pair in DEFAULT_PAIRS for text in pair}
     texts = [text for pair in VARIED_PAIRS for text in pair]
