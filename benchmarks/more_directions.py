@@ -24,6 +24,7 @@ import steering_reliability as sr
 from benchmarks.directions import PROMPTS, Outcomes, complete, print_table, ranked, scored
 from benchmarks.varied_pairs import VARIED_PAIRS
 from steering_reliability.directions.contrastive import DEFAULT_PAIRS, collect_contrasts
+from steering_reliability.directions.formats import load_direction, save_direction
 from steering_reliability.directions.residuals import Continued, read_continuations
 from steering_reliability.interventions import RowSteering
 from steering_reliability.models.loaded import LoadedModel
@@ -179,8 +180,8 @@ def learn_variants(
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
         for variant, direction in _learn(model, prompts, own_from, missing, kept, label).items():
-            sr.save_direction(direction, files[variant])
-    found = {key: sr.load_direction(file) for key, file in files.items() if file.exists()}
+            save_direction(direction, files[variant])
+    found = {key: load_direction(file) for key, file in files.items() if file.exists()}
     for (method, layer), direction in found.items():
         cosine = float(direction.vector @ found.get(("response", layer), direction).vector)
         print(f"{label}: {method} at {layer}: cosine to response {cosine:.2f}", flush=True)
