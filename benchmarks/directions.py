@@ -17,7 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -159,11 +160,35 @@ def judge_fold(
         for method, layer in VARIANTS
     }
     judged = [*learning[1 - fold :: 2], *benign[1 - fold :: 2]]
+    texts = complete(model, judged, list(cells.values()), directions, kept, f"fold {fold}")
+    return {variant: scored(judged, of_cell) for variant, of_cell in zip(cells, texts, strict=True)}
+
+
+def complete(
+    model: LoadedModel,
+    prompts: list[sr.Prompt],
+    cells: list[sr.Cell],
+    directions: Mapping[tuple[str, int], sr.Direction],
+    kept: Path,
+    label: str,
+    mark: str = "",
+) -> list[list[str]]:
+    """Texts by cell and prompt, at an alpha unit of 1: alpha is a share of the residual norm.
+
+    Args:
+        model: the model to be steered.
+        prompts: what is asked.
+        cells: where and how to steer.
+        directions: by name and layer.
+        kept: JSON file of completions by key, read and written, so that a stopped run goes on.
+        label: what lines of progress begin with.
+        mark: goes into the keys of steered completions; tells apart what the engine's keys don't.
+    """
     settings = GenerationSettings(slots=model.profile.slots.on(model.device.type))
-    # With a unit of 1, alpha is the share of the median residual norm itself.
-    requests = plan_requests(
-        model, judged, list(cells.values()), directions, settings, alpha_unit=1.0
-    )
+    requests = [
+        request if request.steering is None else replace(request, key=request.key + mark)
+        for request in plan_requests(model, prompts, cells, directions, settings, alpha_unit=1.0)
+    ]
     engine = make_engine(model, settings, max(len(request.tokens) for request in requests))
     texts: dict[str, str] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     engine.submit(
@@ -175,16 +200,19 @@ def judge_fold(
         if time.monotonic() - told > 20:
             told = time.monotonic()
             kept.write_text(json.dumps(texts), encoding="utf-8")
-            print(f"fold {fold}: {len(texts)} completions, {told - started:.0f} s", flush=True)
+            print(f"{label}: {len(texts)} completions, {told - started:.0f} s", flush=True)
     kept.write_text(json.dumps(texts), encoding="utf-8")
-    outcomes: Outcomes = {}
-    for number, variant in enumerate(cells):
-        of_cell = requests[number * len(judged) : (number + 1) * len(judged)]
-        outcomes[variant] = {"harmful": [], "benign": []}
-        for prompt, request in zip(judged, of_cell, strict=True):
-            kind = "harmful" if prompt.split == "harm_train" else "benign"
-            outcomes[variant][kind].append(sr.score(prompt.text, texts[request.key]))
-    return outcomes
+    found = [texts[request.key] for request in requests]
+    return [found[start : start + len(prompts)] for start in range(0, len(found), len(prompts))]
+
+
+def scored(prompts: list[sr.Prompt], texts: list[str]) -> dict[str, list[sr.Score]]:
+    """Scores of harmful and of benign prompts, in their order."""
+    found: dict[str, list[sr.Score]] = {"harmful": [], "benign": []}
+    for prompt, text in zip(prompts, texts, strict=True):
+        kind = "harmful" if prompt.split == "harm_train" else "benign"
+        found[kind].append(sr.score(prompt.text, text))
+    return found
 
 
 def ranked(outcomes: Outcomes) -> list[dict]:
@@ -219,7 +247,7 @@ def ranked(outcomes: Outcomes) -> list[dict]:
 
 
 def _flags(found: dict[str, list[sr.Score]], kind: str, field: str) -> np.ndarray:
-    return np.array([float(getattr(scored, field)) for scored in found[kind]])
+    return np.array([float(getattr(score, field)) for score in found[kind]])
 
 
 def _resampled_value(

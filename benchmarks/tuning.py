@@ -3,7 +3,8 @@
 Run on the learning prompts of harm_train and on benign_train alone, before harm_test,
 harm_confirm or benign are ever run: ``python -m benchmarks.tuning --json FILE``. Directions are
 learned on one half of the learning prompts and judged on the other, both ways round, so every
-learning prompt is judged once by a direction that has not seen it.
+learning prompt is judged once by a direction that has not seen it. With ``--shipped``, the
+chosen setting alone.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ SETTINGS = (
     Setting("careful", "eight", 12, 0.0),
     Setting("shipped", "eight", 12, 0.7),
 )
+CHOSEN = Setting("shipped", "eight", 12, 0.0)
 
 
 def judge(setting: Setting, learning: list[sr.Prompt], benign: list[sr.Prompt]) -> list[dict]:
@@ -110,11 +112,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--benign", type=int, default=40, help="benign prompts per setting")
+    parser.add_argument(
+        "--shipped", action="store_true", help="only the setting that was chosen and is shipped"
+    )
     arguments = parser.parse_args()
     learning = sr.load_prompts(PROMPTS / "harm_train.jsonl")[-64:]
     benign = sr.load_prompts(PROMPTS / "benign_train.jsonl")[: arguments.benign]
     table = []
-    for setting in SETTINGS:
+    for setting in (CHOSEN,) if arguments.shipped else SETTINGS:
         started = time.monotonic()
         rows = judge(setting, learning, benign)
         table += rows
