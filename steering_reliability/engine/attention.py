@@ -44,8 +44,9 @@ def slot_attention(
     """Attention of ``[rows, heads, queries, d_head]`` over the blocks of a slot cache.
 
     Keys are ``[blocks, rows, kv_heads, d_head, KEY_STEP]``, values ``[blocks, rows, kv_heads,
-    KEY_STEP, d_head]``. ``attention_mask`` is added to the scores of the last keys, as many as it
-    has: 0, or minus infinity where a key is hidden, ``[rows, 1, queries, keys]``.
+    KEY_STEP, d_head]``, in a dtype that may be wider than the query's. ``attention_mask`` is added
+    to the scores of the last keys, as many as it has: 0, or minus infinity where a key is hidden,
+    ``[rows, 1, queries, keys]``.
 
     Returns:
         ``[rows, queries, heads, d_head]`` and no weights, as the interface asks.
@@ -62,7 +63,7 @@ def slot_attention(
     blocks, _, kv_heads = key.shape[:3]
     groups = heads // kv_heads
     scale = d_head**-0.5 if scaling is None else scaling
-    grouped = query.reshape(rows * kv_heads, groups * queries, d_head) * scale
+    grouped = query.reshape(rows * kv_heads, groups * queries, d_head).to(key.dtype) * scale
     scores = torch.cat([torch.bmm(grouped, _items(block)) for block in key], dim=-1)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
@@ -70,13 +71,13 @@ def slot_attention(
     if attention_mask is not None:
         # Added, not filled in: filling has no vector instructions and takes ten times as long.
         scores[..., blocks * KEY_STEP - attention_mask.shape[-1] :].add_(attention_mask)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
     weights = weights.view(rows * kv_heads, groups * queries, blocks * KEY_STEP)
     mixed = torch.bmm(weights[:, :, :KEY_STEP], _items(value[0]))
     for number in range(1, blocks):
         start = number * KEY_STEP
         mixed.baddbmm_(weights[:, :, start : start + KEY_STEP], _items(value[number]))
-    return mixed.view(rows, heads, queries, d_head).transpose(1, 2), None
+    return mixed.to(query.dtype).view(rows, heads, queries, d_head).transpose(1, 2), None
 
 
 def _items(block: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,8 @@ class _SlotLayer(CacheLayerMixin):
     """A layer's slots, allocated at first use.
 
     Keys are ``[blocks, slots, kv_heads, d_head, KEY_STEP]``, values ``[blocks, slots, kv_heads,
-    KEY_STEP, d_head]``.
+    KEY_STEP, d_head]``. On a CPU both are float32, in which small products are twice as fast as in
+    bfloat16 or float16.
     """
 
     is_sliding = False
@@ -46,12 +47,11 @@ class _SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         blocks, slots = self._cache.max_length // KEY_STEP, self._cache.slots
         # Zeros, not empty: a masked key of weight 0 times NaN would still be NaN.
-        self.keys = key_states.new_zeros(
-            blocks, slots, key_states.shape[1], key_states.shape[3], KEY_STEP
-        )
-        self.values = value_states.new_zeros(
-            blocks, slots, value_states.shape[1], KEY_STEP, value_states.shape[3]
-        )
+        dtype = torch.float32 if key_states.device.type == "cpu" else key_states.dtype
+        _, kv_heads, _, d_key = key_states.shape
+        d_value = value_states.shape[3]
+        self.keys = key_states.new_zeros(blocks, slots, kv_heads, d_key, KEY_STEP, dtype=dtype)
+        self.values = key_states.new_zeros(blocks, slots, kv_heads, KEY_STEP, d_value, dtype=dtype)
         self.is_initialized = True
 
     def update(
@@ -66,8 +66,8 @@ class _SlotLayer(CacheLayerMixin):
         if queries == 1:
             block, place = cache.written
             row = cache.row_index[:rows]
-            self.keys[block, row, :, :, place] = key_states[:, :, 0]
-            self.values[block, row, :, place] = value_states[:, :, 0]
+            self.keys[block, row, :, :, place] = key_states[:, :, 0].to(self.keys.dtype)
+            self.values[block, row, :, place] = value_states[:, :, 0].to(self.values.dtype)
         else:
             start = cache.prefill_start
             for number, inside, outside in _segments(start, start + queries):
