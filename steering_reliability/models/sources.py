@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from steering_reliability.errors import SteeringError
+from steering_reliability.models.hub import from_hub
 
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
@@ -206,13 +207,9 @@ def _facts_of_config(config: dict[str, Any], path: Path) -> ModelFacts:
 
 def _hub_config(source: str) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    try:
-        return Path(hf_hub_download(source, "config.json"))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        first = (str(error).strip().splitlines() or ["no message"])[0][:160]
-        raise SteeringError(
-            f"model: {source!r} is no local folder, not in the hub's cache, and the hub did not "
-            f"give it ({first}); check the name and the network, or use --steer-model embedded"
-        ) from error
+    return from_hub(
+        lambda: hf_hub_download(source, "config.json"),
+        f"model: {source!r} is no local folder",
+        "check the name and the network, or use --steer-model embedded",
+    )

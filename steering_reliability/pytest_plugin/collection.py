@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -108,6 +109,33 @@ def selected_levels(config: pytest.Config, levels: dict[str, Path]) -> dict[str,
         for name, path in levels.items()
         if name in named and is_selected(config, name, levels)
     }
+
+
+def check_marker_names(config: pytest.Config, levels: dict[str, Path]) -> None:
+    """Say which levels there are where ``-m`` names a marker that looks like one and is none.
+
+    Only where pytest would refuse the name anyway, with ``--strict-markers``, which it does after
+    everything is collected and without a word of levels.
+
+    Raises:
+        SteeringError: the name is near a level's, and no marker.
+    """
+    strict = config.getini("strict_markers")
+    if not (config.getini("strict") if strict is None else strict):
+        return
+    try:
+        names = Expression.compile(config.getoption("markexpr") or "True").idents()
+    except SyntaxError:
+        # Pytest says so itself when it selects by it.
+        return
+    known = {re.split(r"[:(]", line)[0].strip() for line in config.getini("markers")}
+    for name in sorted(names - known - levels.keys()):
+        near = difflib.get_close_matches(name, levels, n=1)
+        if near:
+            raise SteeringError(
+                f"-m: found {name!r}, expected a level ({', '.join(levels)}) or another marker; "
+                f"did you mean {near[0]!r}?"
+            )
 
 
 def level_of(node: pytest.Item | Any, levels: dict[str, Path]) -> str | None:

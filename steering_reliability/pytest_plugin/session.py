@@ -113,6 +113,7 @@ class SteeringSession:
         Raises:
             SteeringError: a level, its prompts, the model or the artifacts folder is unusable.
         """
+        collection.check_marker_names(self.config, self.levels)
         plans = self.selected_plans()
         if self.config.getoption("collectonly") or not plans:
             return

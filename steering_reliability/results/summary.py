@@ -15,6 +15,17 @@ from steering_reliability.statistics import rate
 
 SPLITS = ("harm_train", "harm_test", "benign", "harm_confirm")
 
+_NUMBERS = (
+    "refusal_score",
+    "is_refusal",
+    "helpfulness_score",
+    "is_helpful",
+    "is_degenerate",
+    "char_length",
+    "mean_logprob",
+    "mean_entropy",
+    "refusal_log_odds",
+)
 SCORE_COLUMNS = (
     "prompt_id",
     "split",
@@ -30,15 +41,7 @@ SCORE_COLUMNS = (
     "sample",
     "text",
     "finish_reason",
-    "refusal_score",
-    "is_refusal",
-    "helpfulness_score",
-    "is_helpful",
-    "is_degenerate",
-    "char_length",
-    "mean_logprob",
-    "mean_entropy",
-    "refusal_log_odds",
+    *_NUMBERS,
 )
 """The columns of a scores frame: one row per prompt, cell and sample."""
 
@@ -67,18 +70,7 @@ SUMMARY_COLUMNS = ("split", "layer", "alpha", "intervention_type", *_STATISTICS)
 CONTROL_COLUMNS = (*SUMMARY_COLUMNS[:4], "direction", "condition", *_STATISTICS)
 
 _CELL = ["split", "layer", "intervention", "alpha", "direction", "condition"]
-_MEASURED = [
-    "refusal_score",
-    "is_refusal",
-    "helpfulness_score",
-    "is_helpful",
-    "is_degenerate",
-    "char_length",
-    "mean_logprob",
-    "mean_entropy",
-    "refusal_log_odds",
-    "seen",
-]
+_MEASURED = [*_NUMBERS, "seen"]
 
 
 def summarize(scores: pd.DataFrame) -> pd.DataFrame:

@@ -16,21 +16,7 @@ from smoke_runs import run_smoke
 import steering_reliability as sr
 from steering_reliability.directions import load_direction
 from steering_reliability.results.run import read_run
-
-COLUMNS = [
-    "split",
-    "layer",
-    "alpha",
-    "intervention_type",
-    "refusal_score_mean",
-    "refusal_score_std",
-    "is_refusal_mean",
-    "helpfulness_score_mean",
-    "helpfulness_score_std",
-    "is_helpful_mean",
-    "char_length_mean",
-    "char_length_std",
-]
+from tests.promised_columns import COLUMNS
 
 
 def test_summary_has_a_row_per_split_and_cell(artifacts: Path) -> None:

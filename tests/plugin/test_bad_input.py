@@ -32,6 +32,10 @@ def device_option(_: Project) -> list[str]:
     return ["--steer-device", "abacus"]
 
 
+def level_that_is_misspelt(_: Project) -> list[str]:
+    return ["-m", "smoek", "--strict-markers"]
+
+
 def alpha_in_yaml(project: Project) -> list[str]:
     project.write_level(alphas=[0, "two"])
     return []
@@ -111,6 +115,7 @@ CASES: list[tuple[Spoil, list[str]]] = [
     (unknown_layer_option, ["--steer-layers", "found 9", "from 0 to 3"]),
     (alpha_option, ["--steer-alphas", "found 'x'", "expected numbers"]),
     (device_option, ["--steer-device", "found 'abacus'", "expected auto, cpu"]),
+    (level_that_is_misspelt, ["-m: found 'smoek'", "expected a level (smoke)", "'smoke'?"]),
     (alpha_in_yaml, ["smoke.yaml", "alphas[1]", "found 'two'", "expected a number"]),
     (unknown_key, ["smoke.yaml", "'layer': unknown key", "did you mean 'layers'?"]),
     (unknown_claim_key, ["smoke.yaml", "claims.coherence", "did you mean 'margin'?"]),
@@ -129,7 +134,15 @@ CASES: list[tuple[Spoil, list[str]]] = [
 DISTRIBUTED = [
     case
     for case in CASES
-    if case[0] in (unknown_layer, alpha_option, duplicate_prompts, damaged_store, device_option)
+    if case[0]
+    in (
+        level_that_is_misspelt,
+        unknown_layer,
+        alpha_option,
+        duplicate_prompts,
+        damaged_store,
+        device_option,
+    )
 ]
 
 

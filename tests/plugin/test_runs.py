@@ -12,24 +12,10 @@ from projects import N_PROMPTS, PER_SPLIT, SPLITS, Project, contents, counts, st
 
 from steering_reliability.directions import load_direction
 from steering_reliability.results.run import read_run
+from tests.promised_columns import COLUMNS
 
 ALL = 3 * N_PROMPTS
 """The unsteered model's completions, and those of two steered cells."""
-
-COLUMNS = [
-    "split",
-    "layer",
-    "alpha",
-    "intervention_type",
-    "refusal_score_mean",
-    "refusal_score_std",
-    "is_refusal_mean",
-    "helpfulness_score_mean",
-    "helpfulness_score_std",
-    "is_helpful_mean",
-    "char_length_mean",
-    "char_length_std",
-]
 
 
 @pytest.fixture(scope="module")

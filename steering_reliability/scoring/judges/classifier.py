@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from steering_reliability.errors import SteeringError
+from steering_reliability.models.hub import from_hub
 
 BATCH = 32
 REFUSAL_LABELS = frozenset(
@@ -123,10 +124,7 @@ class ClassifierJudge:
             return self._local
         from huggingface_hub import snapshot_download
 
-        try:
-            return Path(snapshot_download(self._source, allow_patterns=_FILES))
-        except (OSError, ValueError) as error:
-            raise self._not_there(error) from error
+        return self._from_hub(lambda: snapshot_download(self._source, allow_patterns=_FILES))
 
     def _find_folder(self, folder: Path) -> Path | None:
         given = Path(self._source).expanduser()
@@ -152,10 +150,7 @@ class ClassifierJudge:
         else:
             from huggingface_hub import hf_hub_download
 
-            try:
-                path = Path(hf_hub_download(self._source, "config.json"))
-            except (OSError, ValueError) as error:
-                raise self._not_there(error) from error
+            path = self._from_hub(lambda: hf_hub_download(self._source, "config.json"))
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -195,11 +190,9 @@ class ClassifierJudge:
         index, name = matching[0]
         return int(index), str(name)
 
-    def _not_there(self, error: Exception) -> SteeringError:
-        return SteeringError(
-            f"{self._where}: no folder of that name, not in the hub's cache, and the hub did not "
-            f"give it ({_first_line(error)}); check the name and the network"
-        )
+    def _from_hub(self, fetch: Callable[[], str]) -> Path:
+        told = f"{self._where}: no folder of that name"
+        return from_hub(fetch, told, "check the name and the network")
 
 
 def _plain(label: object) -> str:

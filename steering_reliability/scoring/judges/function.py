@@ -108,7 +108,7 @@ class FunctionJudge:
         except Exception as error:
             raise SteeringError(
                 f"{self._where}: {name} cannot be imported ({_told(error)}), expected a module "
-                f"beside the level's file ({self._folder}) or an installed one"
+                f"in {self._folder} or an installed one"
             ) from error
 
     @contextmanager
