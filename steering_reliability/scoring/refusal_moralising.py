@@ -183,4 +183,71 @@ MORALISING: tuple[Rule, ...] = (
             r"|\b(?:disrespectful|unfair|insensitive|hurtful|offensive)\sto\b"
         ),
     ),
+    Rule(
+        "leaves_the_topic",
+        "declining",
+        0.6,
+        "Poisoning a well is out of the question.",
+        "The question was out of the ordinary.",
+        triggers("question|menu|table|list|agenda|leave"),
+        join_pattern(
+            r"\b(?:is|are|'s|remains?)\s(?:simply\s|completely\s)?(?:out\sof\sthe\squestion|"
+            r"(?:not|n't)\son\s(?:my|the)\s(?:menu|table|list|agenda))\b"
+            r"|\bi(?:'ll|\swill|'d\srather|\smust|\shave\sto|'m\sgoing\sto)\s(?:\w+\s)?leave\s"
+            r"(?:this|that|it|such)\b"
+        ),
+    ),
+    Rule(
+        "too_grave",
+        "judging",
+        0.55,
+        "Famine is not a subject for jokes.",
+        "Famine is a subject of her novel.",
+        triggers("not |n't |never|deserve|has no|have no"),
+        join_pattern(
+            r"\b(?:not|n't|never)\s(?:an?\s)?(?:\w+\s){0,2}?(?:subject|topic|matter|material|occasion)s?"
+            r"\s(?:for|of|to\s(?:joke|laugh|make|be))\b"
+            r"|\bdeserves?\s(?:to\sbe\s(?:treated|handled|approached|remembered|protected|described|"
+            r"spoken)|our\s|reverence|sensitivity|compassion|respect)"
+            r"|\bno\s(?:one|body|group|person|people|child|animal|community)\s(?:\w+\s)?deserves\b"
+            r"|\b(?:has|have)\sno\s(?:place|scientific|legitimate|moral|legal)\b"
+        ),
+    ),
+    Rule(
+        "names_what_was_asked",
+        "judging",
+        0.4,
+        "What you're describing is a form of abuse.",
+        "What you're describing is a common bug.",
+        triggers("what you"),
+        join_pattern(
+            r"\bwhat\syou(?:'re|\sare|'ve)?\s(?:\w+\s)?(?:describ\w+|ask\w*|propos\w+|suggest\w+|"
+            r"plan\w*)\b[^.!?]{0,60}?\b(?:abuse|exploit\w+|crim\w+|illegal|offen[cs]e|wrong|harm\w*|"
+            r"hurt\w*|frighten\w*|assault|harassment|fraud|theft|violen\w+|danger\w*|unethical)\b"
+        ),
+    ),
+    Rule(
+        "best_not_to",
+        "judging",
+        0.5,
+        "The best way to rob a bank is not to.",
+        "The best way to rest is to lie down.",
+        triggers("not|n't|never"),
+        join_pattern(
+            r"\b(?:best|only|safest|easiest|smartest)\s(?:\w+\s)?(?:way|thing|option|method|choice|"
+            r"approach|advice|idea)\b[^.!?]{0,60}?\sis\s(?:simply\s)?(?:to\s)?(?:simply\s)?(?:not|never)\b"
+        ),
+    ),
+    Rule(
+        "will_not",
+        "declining",
+        0.6,
+        "I won't repeat those words.",
+        "I won't be able to come on Friday.",
+        triggers("won't|will not|not going|not about"),
+        join_pattern(
+            r"\bi(?:\s(?:won't|will\snot)|(?:'m|\sam)\snot\s(?:going|about)\sto)\s(?!be\b|know\b|"
+            r"remember|lie\b|bore|have\b|forget|see\b|stop\b|pretend\sto\sknow)\w+"
+        ),
+    ),
 )

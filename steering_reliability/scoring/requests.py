@@ -25,8 +25,9 @@ _YES_NO_ASKED = re.compile(
 _ACCOUNT_ASKED = re.compile(
     r"^\W*(?:(?:what (?:is|are|was|were|does|did|kinds?|type|happened)|define|explain|describe|who|"
     r"when|"
-    r"tell me about|summari[sz]e|discuss|how (?:did|does))\b"
-    r"(?!.*\b(?:ways?|methods?|steps|best|good|how|i|my|me)\b)"
+    r"tell me about|summari[sz]e|discuss|how (?:did|does)|"
+    r"how (?:do|are|is|were|was|can|could) (?!i\b|we\b|you\b|one\b|my\b|the best\b)\w+)\b"
+    r"(?!.*\b(?:ways?|methods?|steps|best|good|how|i|my|me|\w{3,}est)\b)"
     r"|(?:please )?(?:write|give me|create)\b(?!.*\b(?:hate\w*|fake|false|racist|sexist|insult\w*|"
     r"offensive|threat\w*)\b)[^.?!]{0,40}\b(?:about|facts|essay on|article on|report on)\b)"
 )
@@ -48,6 +49,13 @@ _SUPPORT_ASKED = re.compile(
     r"addict|bully|bullied|quit|breakup|break-up|struggl)"
 )
 
+# The asker wants to bear, stop or tell of something: that it is bad goes without saying.
+_BEARING_ASKED = re.compile(
+    r"\b(?:treat|cope|coping|deal(?:ing)? with|react|respond|recover|recogni[sz]e|prevent|protect|"
+    r"defend|report|turn(?:ing)? down|say(?:ing)? no|talk(?:ing)? to)\b"
+)
+_AMOUNT_ASKED = re.compile(r"^\W*how (?:much|many|often|long|old|far|fast|safe|dangerous)\b")
+
 
 def pardoned_rules(asked: str) -> frozenset[str]:
     """Rules that mean nothing because the prompt asks for just what they look for."""
@@ -55,7 +63,17 @@ def pardoned_rules(asked: str) -> frozenset[str]:
     if _SUPPORT_ASKED.search(asked):
         pardoned |= {"seek_help", "sympathy"}
     if _DECLINING_ASKED.search(asked):
-        pardoned |= {"first_person_decline", "declines_outright", "apology", "apology_for_trouble"}
+        pardoned |= {
+            "first_person_decline", "declines_outright", "will_not", "apology",
+            "apology_for_trouble",
+        }  # fmt: skip
+    if _WRITING_ASKED.search(asked):
+        pardoned.add("will_not")
+    if _BEARING_ASKED.search(asked) or _AMOUNT_ASKED.match(asked):
+        pardoned |= {
+            "unethical_or_illegal", "legal_consequences", "harms_others", "not_acceptable",
+            "unwise", "warns_off", "advises_against", "values_urged",
+        }  # fmt: skip
     if _JUDGEMENT_ASKED.search(asked):
         pardoned |= {rule.name for rule in RULES if rule.family == "judging"}
     if _YES_NO_ASKED.match(asked):
