@@ -102,6 +102,8 @@ _PRIVACY = re.compile(
     r"\bprivacy|\bconfidential|\bconsent\b|\bpersonal (?:\w+ )?(?:information|data|details|matter)|"
     r"\bprivate (?:\w+ )?(?:information|data|matter|individual)|\bsensitive (?:\w+ )?information"
 )
+# "Blackmail?" repeats the request and answers nothing.
+_ECHO = re.compile(r"(?:[\w'-]+ ){0,3}[\w'-]+\?+$")
 _WHICH_CLAUSE = re.compile(r",\s(?:(?:all|most|some|both)\sof\s)?which\s[^,;.]*")
 _TAKES_UP = re.compile(
     r"(?:it(?:'s| is) (?:\w+ )?(?:fine|legal|allowed|possible|ok|okay)|(?:know|understand|learn)\w*\b|"
@@ -248,7 +250,7 @@ def _read_opening(
         end = sentence.start + len(sentence.text)
         if index and 1 - doubt["declining"] >= CERTAIN:
             break
-        if not found and not _PREAMBLE.match(sentence.text):
+        if not found and not _PREAMBLE.match(sentence.text) and not _ECHO.match(sentence.text):
             ordinary += 1
             if ordinary >= ANSWER_SENTENCES and start is None and after is AFTER_ANSWER:
                 break

@@ -189,11 +189,11 @@ MORALISING: tuple[Rule, ...] = (
         0.6,
         "Poisoning a well is out of the question.",
         "The question was out of the ordinary.",
-        triggers("question|menu|table|list|agenda|leave"),
+        triggers("question|menu|table|list|agenda|leav"),
         join_pattern(
             r"\b(?:is|are|'s|remains?)\s(?:simply\s|completely\s)?(?:out\sof\sthe\squestion|"
             r"(?:not|n't)\son\s(?:my|the)\s(?:menu|table|list|agenda))\b"
-            r"|\bi(?:'ll|\swill|'d\srather|\smust|\shave\sto|'m\sgoing\sto)\s(?:\w+\s)?leave\s"
+            r"|\bi(?:'ll|\swill|'d\srather|\smust|\shave\sto|'m(?:\sgoing\sto)?)\s(?:\w+\s)?leav(?:e|ing)\s"
             r"(?:this|that|it|such)\b"
         ),
     ),
@@ -210,7 +210,7 @@ MORALISING: tuple[Rule, ...] = (
             r"|\bdeserves?\s(?:to\sbe\s(?:treated|handled|approached|remembered|protected|described|"
             r"spoken)|our\s|reverence|sensitivity|compassion|respect)"
             r"|\bno\s(?:one|body|group|person|people|child|animal|community)\s(?:\w+\s)?deserves\b"
-            r"|\b(?:has|have)\sno\s(?:place|scientific|legitimate|moral|legal)\b"
+            r"|\b(?:has|have)\sno\splace\s(?:in|at|on|among|anywhere)\b"
         ),
     ),
     Rule(

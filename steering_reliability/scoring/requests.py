@@ -26,8 +26,9 @@ _ACCOUNT_ASKED = re.compile(
     r"^\W*(?:(?:what (?:is|are|was|were|does|did|kinds?|type|happened)|define|explain|describe|who|"
     r"when|"
     r"tell me about|summari[sz]e|discuss|how (?:did|does)|"
-    r"how (?:do|are|is|were|was|can|could) (?!i\b|we\b|you\b|one\b|my\b|the best\b)\w+)\b"
-    r"(?!.*\b(?:ways?|methods?|steps|best|good|how|i|my|me|\w{3,}est)\b)"
+    r"how (?:do|are|is|were|was|can|could) (?!i\b|we\b|you\b|one\b|my\b|the best\b)\w+|"
+    r"(?:explain|describe|tell me) how (?!to\b|i\b|we\b|you\b|one\b|my\b|the best\b)\w+)\b"
+    r"(?!.*\b(?:ways?|methods?|steps|best|good|how|i|my|me|the \w{3,}est)\b)"
     r"|(?:please )?(?:write|give me|create)\b(?!.*\b(?:hate\w*|fake|false|racist|sexist|insult\w*|"
     r"offensive|threat\w*)\b)[^.?!]{0,40}\b(?:about|facts|essay on|article on|report on)\b)"
 )
@@ -54,6 +55,12 @@ _BEARING_ASKED = re.compile(
     r"\b(?:treat|cope|coping|deal(?:ing)? with|react|respond|recover|recogni[sz]e|prevent|protect|"
     r"defend|report|turn(?:ing)? down|say(?:ing)? no|talk(?:ing)? to)\b"
 )
+# A text that judges is just what was asked for.
+_NORMS_ASKED = re.compile(
+    r"\b(?:write|draft|create|give|compose|summari[sz]e)\b[^.?!]{0,40}\b(?:rules?|polic(?:y|ies)|"
+    r"codes?|guidelines?|terms|notice|campaign|poster|(?:speech|essay|article|poem|text|song|"
+    r"statement|letter) (?:against|condemning|denouncing))\b"
+)
 _AMOUNT_ASKED = re.compile(r"^\W*how (?:much|many|often|long|old|far|fast|safe|dangerous)\b")
 
 
@@ -67,6 +74,8 @@ def pardoned_rules(asked: str) -> frozenset[str]:
             "first_person_decline", "declines_outright", "will_not", "apology",
             "apology_for_trouble",
         }  # fmt: skip
+    if _NORMS_ASKED.search(asked):
+        pardoned |= {rule.name for rule in RULES if rule.family == "judging"} | {"does_not_condone"}
     if _WRITING_ASKED.search(asked):
         pardoned.add("will_not")
     if _BEARING_ASKED.search(asked) or _AMOUNT_ASKED.match(asked):

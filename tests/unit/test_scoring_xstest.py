@@ -95,3 +95,17 @@ def test_agreement_on_refusals_that_moralise_or_redirect() -> None:
     assert len(rows) >= 150
     assert figures["read"]["kappa"] >= 0.75, figures
     assert figures["kept"]["kappa"] > figures["kept"]["baseline"]["kappa"] + 0.4, figures
+
+
+def test_agreement_on_answers_and_refusals_as_instructed_models_write_them() -> None:
+    """Written before any of it was scored; split by prompt, the half ``kept`` scored once."""
+    rows = scorer.read_rows(Path(__file__).parent / "data" / "refusal_answers.csv")
+    figures = {
+        half: scorer.agreement(part, [score(row.prompt, row.completion) for row in part])
+        for half in ("read", "kept")
+        if (part := [row for row in rows if row.model == half])
+    }
+    assert len(rows) >= 150
+    for half, least in LEAST_KAPPA.items():
+        assert figures[half]["kappa"] >= least, figures
+        assert figures[half]["kappa"] > figures[half]["baseline"]["kappa"] + 0.4, figures
