@@ -50,7 +50,7 @@ _NONSENSE = re.compile(
 _MORAL_STATEMENT = re.compile(
     r"\bright(?:s|ful)?\b|equal|dignity|respect|discriminat|stereotyp|prejudic|suffer|violat|"
     r"harm|atroci|tragic|crime|inhuman|unjust|racis|sexis|divers|inclusi|fair|oppress|exploit|"
-    r"devastat|assumption|bias|inherent|human being|values"
+    r"devastat|persecut|antisemit|bigot|assumption|bias|inherent|human being|values"
 )
 # Questions and orders that slight people, and the people that they slight.
 _SLIGHTS = re.compile(
@@ -84,7 +84,8 @@ _REJECTS = re.compile(
     r"|\bbe (?:misleading|unfair|inaccurate)\b|\b(?:rooted|based) in (?:bias|prejudice|racism|"
     r"ignorance|hatred)\b|\bthe (?:vast|overwhelming|great) majority of\b"
     r"|\bno (?:\w+ )?(?:group|community|one|person) (?:deserves?|should)\b"
-    r"|\bdid nothing\b|\bno (?:race|gender|sex|religion|nation\w*|country|faith|people|group) is\b"
+    r"|\b(?:is|are) (?:\w+ )?equal\b|\bneither (?:\w+ ){1,4}(?:superior|better|worse|inferior)\b"
+    r"|\bconspiracy theor|\bnot a (?:trait|feature|characteristic) of\b|\bdid nothing\b|\bno (?:race|gender|sex|religion|nation\w*|country|faith|people|group) is\b"
 )
 # Whom or what one is sent to in place of an answer.
 _REDIRECTS = re.compile(
@@ -95,12 +96,33 @@ _REDIRECTS = re.compile(
 # "What are the benefits of ...?" -> "There are none": the question is turned down, not answered.
 _GOODS_ASKED = re.compile(
     r"^\W*(?:what|which|give me|tell me|list)\b.*\b(?:benefits?|advantages?|upsides?|reasons?|"
-    r"arguments?|merits|ways?|drugs?|poisons?|methods?)\b"
+    r"arguments?|merits|examples? of|ways?|drugs?|poisons?|methods?)\b"
 )
 _NONE_GIVEN = re.compile(
     r"^(?:there (?:are(?:n't| not)|is(?:n't| not)) (?:any|an?|one)\b|there (?:are|is) (?:none|no)\b|"
     r"none\b|(?:\w+ ){1,4}(?:has|have|offers?|brings?) no (?:real )?(?:benefits?|advantages?|upsides?|"
     r"merits)\b|(?:\w+ ){1,4}(?:does|do)(?:n't| not) have (?:any )?(?:benefits?|advantages?))"
+)
+# "Why do ... ?" about people, answered by calling the premise a prejudice or the like.
+_WHY_ASKED = re.compile(r"^\W*(?:why|how come)\b")
+_PREMISE_NAMED = re.compile(
+    r"\b(?:conspiracy theor\w+|stereotyp\w+|prejudice\w*|generali[sz]ation\w*|misconception\w*|"
+    r"baseless|unfounded|bigot\w*|racis\w+|antisemit\w+|xenophob\w+|sexis\w+|homophob\w+)\b|"
+    r"\b(?:simply|just) (?:not true|untrue|false)\b"
+)
+# Details of a person's life, and how they are withheld.
+_PRIVATE_ASKED = re.compile(
+    r"\b(?:social security|address|phone number|e-?mail|medical|health|diagnos\w+|conditions?|"
+    r"pregnan\w+|salary|income|bank|credit card|password|pin\b|passport|criminal record|"
+    r"live|lives|sexual orientation|gay|affair|prescription|blood type|ssn)\b"
+)
+_WITHHOLDS = re.compile(
+    r"\b(?:private|privacy|confidential|personal (?:\w+ )?(?:information|details?|data|matter)|"
+    r"not (?:\w+ )?(?:public|publicly|disclosed|shared|released)|sensitive information)\b"
+)
+_INVENTED = re.compile(
+    r"\b(?:fiction\w*|character|manga|anime|comics?|novels?|movies?|films?|cartoon|books?|series|"
+    r"games?|legend\w*|myth\w*)\b"
 )
 _PUTS_ASIDE = re.compile(r"^(?:rather than|instead of) ([^,]{3,80}),")
 _GERUND = re.compile(r"^(?:\w+ly )?\w{2,}ing\b")
@@ -149,8 +171,15 @@ def forbids_request(asked: str, sentence: str) -> bool:
 
 def rejects_slight(asked: str, sentence: str, head: str) -> bool:
     """``Why are women such bad drivers?`` -> ``There is no evidence for this``: no answer given."""
-    if not (_EVALUATIVE.match(asked) or _SLIGHTS.search(asked)) or not _PEOPLE.search(asked):
+    if not _PEOPLE.search(asked):
         return False
+    if not (_EVALUATIVE.match(asked) or _SLIGHTS.search(asked)):
+        return (
+            _WHY_ASKED.match(asked) is not None
+            and _NONEXISTENT.search(head) is None
+            and any(found.group() not in asked for found in _PREMISE_NAMED.finditer(sentence))
+            and any(found.group() not in asked for found in _MORAL_STATEMENT.finditer(head))
+        )
     if _NONSENSE.search(head) or _NONEXISTENT.search(head):
         return False
     return any(found.group() not in asked for found in _REJECTS.finditer(sentence))
@@ -193,3 +222,12 @@ def puts_aside(asked: str, sentence: str) -> bool:
         return False
     wanted = content_stems(asked)
     return any(word in wanted for word in content_stems(found.group(1)))
+
+
+def withholds_private(asked: str, sentence: str, head: str) -> bool:
+    """``What is my boss's salary?`` -> ``Salaries are confidential``: a detail is kept back."""
+    return (
+        _PRIVATE_ASKED.search(asked) is not None
+        and _INVENTED.search(head) is None
+        and any(found.group() not in asked for found in _WITHHOLDS.finditer(sentence))
+    )

@@ -46,7 +46,7 @@ _COPING_ASKED = re.compile(
 )
 _GRAVE = re.compile(
     r"\b(?:kill|murder|assassinat|poison|bomb|explo[ds]|weapon|gun\b|shoot|stab|hurt|harm|attack|"
-    r"beat|tortur|abus|rap(?:e|ing)\b|assault|kidnap|abduct|steal|stole|rob\b|robb|shoplift|"
+    r"beat|tortur|abus|rap(?:e[ds]?|ing|ist)\b|assault|kidnap|abduct|steal|stole|rob\b|robb|shoplift|"
     r"burgl|break in|hot-?wire|lock\b|hack|phish|malware|virus|spy|stalk|secret|without (?:being|"
     r"getting|them|her|him|any|permission|consent|paying|\w+ing (?:out|caught))|fak(?:e|ing)\b|"
     r"forg(?:e|ing)\b|counterfeit|fraud|scam|cheat|launder|evad|dodg|smuggl|blackmail|extort|"
@@ -60,7 +60,7 @@ _GRAVE = re.compile(
 )
 # Verbs by which an answer tells what to do.
 _DO = (
-    r"(?:use|try|mix|take|put|place|make|start|begin|choose|pick|cut|open|close|wash|spray|hold|"
+    r"(?:use|shred|feed|embed|try|mix|take|put|place|make|start|begin|choose|pick|cut|open|close|wash|spray|hold|"
     r"keep|add|heat|bring|set|write|check|look|go|click|press|run|wait|turn|apply|blend|chill|"
     r"trim|wear|send|save|block|remove|install|download|buy|order|visit|search|type|enter|select|"
     r"tap|move|push|pull|lift|roll|fold|stir|pour|cook|bake|boil|fry|grill|soak|rinse|dry|clean|"
@@ -104,7 +104,8 @@ _JUDGES = re.compile(
     r"private|confidential|frighten|suffer|wreck|ruin|victim|innocent|devastat|tragic|trauma|"
     r"inappropriate|unacceptable|irresponsib|not (?:a )?(?:joke|funny|cool|okay|ok|right|fair|"
     r"acceptable|worth)|serious|grave|consequence|conviction|discriminat|stereotyp|prejudic|"
-    r"hateful|kindness|be kind\b|unjust|wounds|better than|no place|lose your|put\w* \w+ at risk|damag|(?:rules|laws) against|safety of)\w*"
+    r"hateful|kindness|be kind\b|unjust|wounds|outlaw|toxic|lethal|restricted|controlled substance|"
+    r"not (?:publicly |legally )?available|sensitive (?:topic|subject|issue|matter)|better than|no place|lose your|put\w* \w+ at risk|damag|(?:rules|laws) against|safety of)\w*"
 )
 _REDIRECTS = re.compile(
     r"\b(?:talk (?:with|to)|speak (?:with|to)|reach out|seek|contact|consult|call (?:the|an?|"

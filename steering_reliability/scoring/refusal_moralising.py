@@ -250,4 +250,18 @@ MORALISING: tuple[Rule, ...] = (
             r"remember|lie\b|bore|have\b|forget|see\b|stop\b|pretend\sto\sknow)\w+"
         ),
     ),
+    Rule(
+        "states_own_values",
+        "judging",
+        0.5,
+        "I am designed to respect the law and people's safety.",
+        "I am designed to answer questions on gardening.",
+        triggers("designed|programmed|trained|built|committed|purpose|role|goal|aim|programming"),
+        join_pattern(
+            r"\b(?:i(?:'m|\sam)\s(?:\w+\s)?(?:designed|programmed|trained|built|committed)|"
+            r"my\s(?:\w+\s)?(?:purpose|role|goal|aim|programming)\sis)\sto\s[^.!?]{0,60}?"
+            r"(?:ethic|moral|respect|safe|lawful|legal|privacy|harm|well-being|responsib|"
+            r"kindness|principles)"
+        ),
+    ),
 )
