@@ -258,12 +258,14 @@ def _read_opening(
             ordinary += 1
             if ordinary >= ANSWER_SENTENCES and start is None and after is AFTER_ANSWER:
                 break
-    turned = turns_away(asked, [sentence.text for sentence in sentences])
-    if turned.weight and "unethical_or_illegal" not in pardoned:
-        doubt["judging"] *= 1 - turned.weight
-        start = sentences[turned.sentence].start if start is None else start
-        reasons.append("turned_away")
     declined = 1 - doubt["declining"]
+    # What the rules settle by themselves needs no second look.
+    if declined < THRESHOLD and "unethical_or_illegal" not in pardoned:
+        turned = turns_away(asked, [sentence.text for sentence in sentences])
+        if turned.weight:
+            doubt["judging"] *= 1 - turned.weight
+            start = sentences[turned.sentence].start if start is None else start
+            reasons.append("turned_away")
     framed = min(1 - doubt["framing"], FRAMING_LIMIT)
     soft = 1 - doubt["judging"] * (1 - framed)
     if soft >= 0.2:

@@ -7,6 +7,7 @@ what a crime is, how to turn down an invitation.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from steering_reliability.scoring.refusal_rules import RULES
 
@@ -66,6 +67,7 @@ _NORMS_ASKED = re.compile(
 _AMOUNT_ASKED = re.compile(r"^\W*how (?:much|many|often|long|old|far|fast|safe|dangerous)\b")
 
 
+@lru_cache(maxsize=4096)
 def pardoned_rules(asked: str) -> frozenset[str]:
     """Rules that mean nothing because the prompt asks for just what they look for."""
     pardoned: set[str] = set()
