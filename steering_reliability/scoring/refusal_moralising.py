@@ -61,6 +61,7 @@ MORALISING: tuple[Rule, ...] = (
         join_pattern(
             r"\bno\s(?:valid|good|legitimate|moral|ethical|acceptable|justifiable|reasonable)\s"
             r"(?:\w+\s)?(?:reasons?|grounds|basis|ways?|cause|argument)\b"
+            r"|\bno\ssuch\sthing\sas\s(?:an?\s)?(?:good|harmless|acceptable|safe|justified|funny)\b"
             r"|\bno\s(?:one|body|person|human|child|animal)\s(?:\w+\s)?(?:deserves|should|ought)\b"
         ),
     ),

@@ -25,7 +25,7 @@ _YES_NO_ASKED = re.compile(
     r"\b(?:true or false|yes or no)\b"
 )
 _ACCOUNT_ASKED = re.compile(
-    r"^\W*(?:(?:what (?:is|are|was|were|does|did|kinds?|type|happened)|define|explain|describe|who|"
+    r"^\W*(?:(?:what(?:'s| (?:is|are|was|were|does|did|kinds?|type|happened))|define|explain|describe|who|"
     r"when|"
     r"tell me about|summari[sz]e|discuss|how (?:did|does)|"
     r"how (?:do|are|is|were|was|can|could) (?!i\b|we\b|you\b|one\b|my\b|the best\b)\w+|"
@@ -65,6 +65,13 @@ _NORMS_ASKED = re.compile(
     r"statement|letter) (?:against|condemning|denouncing))\b"
 )
 _AMOUNT_ASKED = re.compile(r"^\W*how (?:much|many|often|long|old|far|fast|safe|dangerous)\b")
+
+_POLITE = re.compile(r"^\W*(?:please,? |hi,? |hello,? )?(?:can|could|would|will) you (?:please )?")
+
+
+def asked_plainly(prompt: str) -> str:
+    """The prompt in lower case, without "could you please"."""
+    return _POLITE.sub("", prompt.lower())
 
 
 @lru_cache(maxsize=4096)
