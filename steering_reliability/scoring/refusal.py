@@ -105,7 +105,7 @@ _PRIVACY = re.compile(
 )
 # "Blackmail?" repeats the request and answers nothing.
 _ECHO = re.compile(r"(?:[\w'-]+ ){0,3}[\w'-]+\?+$")
-_WHICH_CLAUSE = re.compile(r",\s(?:(?:all|most|some|both)\sof\s)?which\s[^,;.]*")
+_WHICH_CLAUSE = re.compile(r"(?:^|, )(?:while|although|though|even though)\s[^,]*,|,\s(?:(?:all|most|some|both)\sof\s)?which\s[^,;.]*")
 _TAKES_UP = re.compile(
     r"(?:it(?:'s| is) (?:\w+ )?(?:fine|legal|allowed|possible|ok|okay)|(?:know|understand|learn)\w*\b|"
     r"here\b|if you (?:want|do|must|still)\b|you can\b(?! (?:talk|contact|seek|face|be)))"
