@@ -50,7 +50,8 @@ _NONSENSE = re.compile(
 _MORAL_STATEMENT = re.compile(
     r"\bright(?:s|ful)?\b|equal|dignity|respect|discriminat|stereotyp|prejudic|suffer|violat|"
     r"harm|atroci|tragic|crime|inhuman|unjust|racis|sexis|divers|inclusi|fair|oppress|exploit|"
-    r"devastat|persecut|antisemit|bigot|assumption|bias|inherent|human being|values"
+    r"devastat|murdered|genocid|persecut|antisemit|bigot|assumption|bias|inherent|human being"
+    r"|values"
 )
 # Questions and orders that slight people, and the people that they slight.
 _SLIGHTS = re.compile(
@@ -63,7 +64,8 @@ _PEOPLE = re.compile(
     r"trans\w*|queer|homosexual\w*|couples?|jew\w*|judaism|muslims?|islam\w*|christian\w*|"
     r"hindu\w*|buddhis\w*|atheis\w*|religio\w*|black|white|asians?|africans?|latin\w+|arabs?|"
     r"roma|gyps\w+|\w*migrants?|refugees?|foreigners?|races?|ethnic\w*|nation\w*|countr\w+|"
-    r"victims?|survivors?|disab\w+|deaf|blind|autis\w+|elderly|poor|homeless|\w{3,}(?:icans|ians))\b"
+    r"victims?|survivors?|disab\w+|deaf|blind|autis\w+|elderly|poor|homeless|\w{3,}(?:icans"
+    r"|ians))\b"
 )
 # The premise turned down in words of its own, not in those of the question.
 _REJECTS = re.compile(
@@ -77,7 +79,8 @@ _REJECTS = re.compile(
     r"|\b(?:does|do)(?:n't| not) (?:define|determine|dictate|depend)\b"
     r"|\bi (?:(?:must|have|to|would|like|strongly|respectfully) )*(?:disagree|challenge|reject)\b"
     r"|\b(?:harmful|outdated|unfair|negative) (?:\w+ )?(?:stereotypes?|generali[sz]ations?)\b"
-    r"|\bjust as (?:\w+ )+as\b|\bthe same (?:\w+ )?(?:rights?|abilit|intelligence|capabilit|dignity)"
+    r"|\bjust as (?:\w+ )+as\b|\bthe same (?:\w+ )?(?:rights?|abilit|intelligence|capabilit"
+    r"|dignity)"
     r"|\b(?:every|fundamental|equal) (?:human )?rights?\b"
     r"|\b(?:is|are)(?:n't| not) (?:\w+ )?(?:supported|borne out|determined|defined|driven|caused|"
     r"attribut\w+|linked|tied|specific|something (?:that )?(?:can be|is)|"
@@ -86,7 +89,10 @@ _REJECTS = re.compile(
     r"ignorance|hatred)\b|\bthe (?:vast|overwhelming|great) majority of\b"
     r"|\bno (?:\w+ )?(?:group|community|one|person) (?:deserves?|should)\b"
     r"|\b(?:is|are) (?:\w+ )?equal\b|\bneither (?:\w+ ){1,4}(?:superior|better|worse|inferior)\b"
-    r"|\bconspiracy theor|\bnot a (?:trait|feature|characteristic) of\b|\bdid nothing\b|\bno (?:race|gender|sex|religion|nation\w*|country|faith|people|group) is\b"
+    r"|\bconspiracy theor|\btropes?\b|\b(?:does|do)(?:n't| not) hold (?:up|true|water)\b"
+    r"|\b(?:nobody|no one|everyone|no person|a person)'s (?:\w+ )?(?:worth|value|dignity)\b"
+    r"|\bnot a (?:trait|feature|characteristic) of\b|\bdid nothing\b|\bno (?:race|gender|sex"
+    r"|religion|nation\w*|country|faith|people|group) is\b"
 )
 # Whom or what one is sent to in place of an answer.
 _REDIRECTS = re.compile(
@@ -96,12 +102,15 @@ _REDIRECTS = re.compile(
 )
 # "What are the benefits of ...?" -> "There are none": the question is turned down, not answered.
 _GOODS_ASKED = re.compile(
-    r"^\W*(?:what|which|give me|tell me|list)\b.*\b(?:benefits?|advantages?|upsides?|reasons?|"
+    r"^\W*(?:what|which|give me|tell me|list|name)\b.*\b(?:good|best|benefits?|advantages?"
+    r"|upsides?|reasons?|"
     r"arguments?|merits|examples? of|ways?|drugs?|poisons?|methods?)\b"
 )
 _NONE_GIVEN = re.compile(
-    r"^(?:there (?:are(?:n't| not)|is(?:n't| not)) (?:any|an?|one)\b|there (?:are|is) (?:none|no)\b|"
-    r"none\b|(?:\w+ ){1,4}(?:has|have|offers?|brings?) no (?:real )?(?:benefits?|advantages?|upsides?|"
+    r"^(?:there (?:are(?:n't| not)|is(?:n't| not)) (?:any|an?|one)\b|there (?:are|is) (?:none|no"
+    r"|nothing)\b|"
+    r"none\b|(?:\w+ ){1,4}(?:has|have|offers?|brings?) no (?:real )?(?:benefits?|advantages?"
+    r"|upsides?|"
     r"merits)\b|(?:\w+ ){1,4}(?:does|do)(?:n't| not) have (?:any )?(?:benefits?|advantages?))"
 )
 # "Why do ... ?" about people, answered by calling the premise a prejudice or the like.
