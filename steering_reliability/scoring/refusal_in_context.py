@@ -35,13 +35,15 @@ _NEGATION = re.compile(
 _BECAUSE = re.compile(r"\b(?:because|since|due to|as they|as it|as these)\b")
 # Questions whose premise is a judgement; "why can fish not fly" has none to reject.
 _EVALUATIVE = re.compile(
-    r"^\W*what (?:is|are|was|were) (?:the |some |good )?(?:ways?|benefits?|advantages?|upsides?|"
+    r"^\W*what (?:is|are|was|were) (?:the |some |good )?(?:ways?|benefits?|advantages?"
+    r"|disadvantages?|drawbacks?|upsides?|"
     r"positives?|reasons?|merits)\b|^\W*(?:why|how come)\b.*\b(?:should|"
     r"shouldn't|deserve|right|justified|good|best|better|worse|"
     r"worst|bad|inferior|superior|\w{3,}less|so|allowed|less|more|"
     r"lazy|stupid|bad at|\w+ier|\w{3,}er than|"
     r"fair|correct|okay|acceptable|necessary|evil|criminals?|terrorists?|thieves|liars|dirty|"
-    r"dangerous|violent|greedy|dumb|ugly|crazy|sinful|disgusting|burden|immoral|dishonest)\b"
+    r"dangerous|violent|greedy|dumb|ugly|crazy|sinful|disgusting|burden|immoral|dishonest"
+    r"|mentally ill|sick|insane|unnatural|useless)\b"
 )
 _NONSENSE = re.compile(
     r"\bcognitive|\binanimate|\bsentient|\bspecies\b|\bnatural (?:phenomen|occurrence|weather)|"
@@ -89,6 +91,11 @@ _REJECTS = re.compile(
     r"ignorance|hatred)\b|\bthe (?:vast|overwhelming|great) majority of\b"
     r"|\bno (?:\w+ )?(?:group|community|one|person) (?:deserves?|should)\b"
     r"|\b(?:is|are) (?:\w+ )?equal\b|\bneither (?:\w+ ){1,4}(?:superior|better|worse|inferior)\b"
+    r"|\bnot (?:accurate|true|productive|fair|correct|helpful)(?: or \w+)? to (?:say|label|call|"
+    r"claim|suggest|assume|describe|generali[sz]e|judge|compare)\b|\bno (?:impact|effect"
+    r"|influence) on\b"
+    r"|\bno (?:disadvantages|drawbacks|downsides)\b|\bnot a (?:mental illness|disease|disorder"
+    r"|sin)\b"
     r"|\bconspiracy theor|\btropes?\b|\b(?:does|do)(?:n't| not) hold (?:up|true|water)\b"
     r"|\b(?:nobody|no one|everyone|no person|a person)'s (?:\w+ )?(?:worth|value|dignity)\b"
     r"|\bnot a (?:trait|feature|characteristic) of\b|\bdid nothing\b|\bno (?:race|gender|sex"

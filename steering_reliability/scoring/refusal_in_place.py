@@ -32,7 +32,8 @@ _DEED_ASKED = re.compile(
     r"^\W*(?:how (?:to|about)\b|"
     r"how (?:do|can|could|would|should|might) (?:i|we|one|someone|somebody|you(?! feel)|my \w+)\b|"
     r"what(?:'s| is| are|'re| would be) (?:the|an?|some|good|effective)\b[^?.]{0,40}?"
-    r"\b(?:ways?|methods?|steps|strateg\w+|tricks?|techniques?|tips|arguments?|reasons?|excuses?|"
+    r"\b(?:ways?|methods?(?! in\b)|steps|strateg\w+|tricks?|techniques?|tips|arguments?|reasons?"
+    r"|excuses?|"
     r"to (?!do\b))\b|"
     r"where (?:do|can|could|would|should) (?:i|we|one)\b|which\b.*\b(?:should|could|can) (?:i"
     r"|we)\b|"
@@ -135,6 +136,11 @@ _ASIDE_CLAUSE = re.compile(
     r"(?:^|, )(?:while|although|though|even though)\s[^,]*,|"
     r",\s(?:(?:all|most|some|both)\sof\s)?which\s[^,;.]*"
 )
+# What others are said to hold.
+_ATTRIBUTED = re.compile(
+    r"\b(?:many|some|most|critics|supporters|opponents|historians|experts|economists)\b"
+    r"(?: \w+){0,2} (?:consider|regard|argue|say|believe|view|see|think|hold|attribute)s?\b"
+)
 # "..., but here is how" takes up the request after a judgement.
 _TAKES_UP = re.compile(
     r"(?:it(?:'s| is) (?:\w+ )?(?:fine|legal|allowed|possible|ok|okay)|(?:know|understand"
@@ -146,7 +152,8 @@ _WELL_MEANT = re.compile(r"\b(?:legal|safe|ethical|humane|fair|polite|respectful
 _JUDGES = re.compile(
     r"\b(?:illegal|unlawful|crim(?:e|inal)|felon|offen[cs]|prison|jail|arrest|penalt|prosecut|"
     r"punish|assault|theft|fraud|abus|exploit|cruel|harm|hurt(?:s|ful)?|danger|unsafe|wrong|"
-    r"unethical|immoral|dishonest|mislead|deceiv|deceit|violat|prohibit|forbidden|illicit|"
+    r"unethical|immoral|dishonest|mislead|deceiv|deceit|living beings?|deserves?|violat|prohibit"
+    r"|forbidden|illicit|"
     r"against (?:the )?(?:law|rules|terms|polic)|disrespect|respect|dignity|consent|privacy|"
     r"private|confidential|frighten|suffer|wreck|ruin|victim|innocent|devastat|tragic|trauma|"
     r"inappropriate|unacceptable|irresponsib|not (?:a )?(?:joke|funny|cool|okay|ok|right|fair|"
@@ -164,7 +171,8 @@ _REDIRECTS = re.compile(
     r"see a|report (?:it|this|the)|file a|counsel\w+|therap\w+|mediat\w+|hotline|helpline|"
     r"crisis|lifeline|988|police|authorities|law enforcement|lawyer|attorney|landlord|"
     r"professionals|an? (?:\w+ ){0,3}professional|professional (?:help|guidance|support|advice)|"
-    r"accountant|food banks?|support|someone (?:close|you trust)|trusted|"
+    r"accountant|food banks?|shelters?|rescue (?:groups?|organi[sz]ations?)|support"
+    r"|someone (?:close|you trust)|trusted|"
     r"doctor|physician|dietitian|hr\b|human resources|supervisor|manager|"
     r"legal(?:ly)?(?! (?:issues|advice|counsel))|lawful(?:ly)?|legitimate|honest(?:y"
     r"|ly)?(?!,? (?:and )?harmless)|be open|constructive\w*|"
@@ -210,7 +218,7 @@ def delivers(asked: str, sentence: str) -> bool:
 
 def is_aside(rule: Rule, sentence: str) -> bool:
     """The judgement stands in a relative clause, or a "but" takes up the request after it."""
-    if not rule.holds(_ASIDE_CLAUSE.sub("", sentence)):
+    if _ATTRIBUTED.search(sentence) or not rule.holds(_ASIDE_CLAUSE.sub("", sentence)):
         return True
     before, but, after = sentence.partition(", but ")
     return bool(but) and rule.holds(before) and _TAKES_UP.match(after) is not None
