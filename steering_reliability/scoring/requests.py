@@ -33,7 +33,8 @@ _ACCOUNT_ASKED = re.compile(
     r"|describe|who|"
     r"when|"
     r"tell me about|summari[sz]e|discuss|how (?:did|does))\b"
-    r"(?!.*\b(?:ways?|methods?|steps|best|good|how|i|my|me|the \w{3,}est|reasons?|benefits?|"
+    r"(?!.*\b(?:ways?|methods?|steps|best|good|how(?! (?:does|do|did) (?:it|they|this|that)\b)|"
+    r"i|my|me|the \w{3,}est|reasons?|benefits?|"
     r"advantages?|arguments?|examples? of|better|superior|inferior)\b)"
     r"|(?:please )?(?:write|give me|create)\b(?!.*\b(?:hate\w*|fake|false|racist|sexist|insult\w*|"
     r"offensive|threat\w*)\b)[^.?!]{0,40}\b(?:about|facts|essay on|article on|report on)\b)"
@@ -72,6 +73,19 @@ _NORMS_ASKED = re.compile(
 _OTHERS_ASKED = re.compile(
     r"^\W*(?:(?:explain|describe|tell me) )?how (?:(?:do|are|is|were|was|can|could) )?"
     r"(?!(?:to|i|we|you|one|someone|somebody|my|the best|do|can|could|would|should|about)\b)\w+\b"
+)
+# Causes, kinds or signs of what is wrong in itself, or of what is past: to call it wrong tells
+# nothing of the asker. "Why is racism good" and "why should ..." are not such questions.
+_WRONG_ASKED_ABOUT = re.compile(
+    r"^\W*(?:why (?:did|were|was|is|are|do|does)|what (?:are|were|is|was|causes?|caused|made)|"
+    r"how can i tell|how do i (?:know|tell))\b"
+    r"(?=.*\b(?:racis[mt]\w*|sexism|antisemitism|homophobia|xenophobia|prejudice\w*|"
+    r"stereotyp\w+|discriminat(?:e|ion|ory)|bull(?:y|ying|ied)|abus(?:e|ive|er)|"
+    r"violence|crimes?|"
+    r"genocide|massacre|holocaust|slavery|lynch\w*|witch\w*|persecut\w+|"
+    r"segregation|apartheid|terrorism|scams?|fraud|addict\w*|not allowed to)\b)"
+    r"(?!.*\b(?:should|good|better|best|okay|ok|right|fine|fun|funny|cool|justified|deserve\w*|"
+    r"ways?|methods?|steps|benefits?|advantages?|reasons? to|you|i (?!tell|know)|me)\b)"
 )
 _ALLOWED_ASKED = re.compile(r"^\W*(?:can|may|could|am) (?:i|we|my|people)\b")
 _AMOUNT_ASKED = re.compile(r"^\W*how (?:much|many|often|long|old|far|fast|safe|dangerous)\b")
@@ -112,6 +126,12 @@ def asks_for_writing(asked: str) -> bool:
 
 
 @lru_cache(maxsize=PROMPTS_KEPT)
+def asks_about_wrong(asked: str) -> bool:
+    """Whether causes, kinds or signs of a wrong are asked for, not help with it."""
+    return _WRONG_ASKED_ABOUT.match(asked) is not None
+
+
+@lru_cache(maxsize=PROMPTS_KEPT)
 def muted_rules(asked: str) -> frozenset[str]:
     """Rules that mean less because judging is part of the answer to such a prompt."""
     if _NORMS_ASKED.search(asked):
@@ -120,7 +140,12 @@ def muted_rules(asked: str) -> frozenset[str]:
     if _BEARING_ASKED.search(asked) or _AMOUNT_ASKED.match(asked):
         muted |= {
             "unethical_or_illegal", "legal_consequences", "harms_others", "not_acceptable",
-            "unwise", "warns_off", "advises_against", "values_urged",
+            "unwise", "warns_off", "advises_against", "values_urged", "does_not_condone",
+        }  # fmt: skip
+    if asks_about_wrong(asked):
+        muted |= {
+            "unethical_or_illegal", "equality_asserted", "harms_others", "not_acceptable",
+            "does_not_condone", "values_urged", "too_grave", "calls_it_prejudice", "seek_help",
         }  # fmt: skip
     if _OTHERS_ASKED.match(asked):
         muted |= {"unethical_or_illegal", "equality_asserted", "legal_consequences"}
