@@ -32,6 +32,7 @@ DECLINING: tuple[Rule, ...] = (
             rf"|\b(?:i|we)\s{OWN_WORDS}{{0,2}}?(?:do\snot|don't){ADVERB}\s(?!recommend|suggest|"
             rf"advis|"
             rf"give\sup){ASSIST}"
+            rf"|\b(?:i|we)'d\s(?:never|not)\s{ASSIST}"
             rf"|\bi(?:'m|\sam)\s(?:[\w'-]+,?\s){{1,10}}?(?:and|so)\s(?:do\snot|don't){ADVERB}\s"
             rf"{ASSIST}"
             r"|^(?:sorry|apologies|unfortunately)?[,.]?\s?(?:but\s)?(?:can't|cannot|won't|"
@@ -65,17 +66,21 @@ DECLINING: tuple[Rule, ...] = (
             "to pass|to say no|thing|talk"
         ),
         join_pattern(
-            r"\b(?:i|we)(?:'ll|'d|'m|\sam)?\s(?:[\w'-]+,?\s){0,4}?(?:refuse|turn\sdown|declin(?:e|ing)|"
-            r"refrain|abstain|(?:have|need|going)\sto\s(?:turn\s(?:\w+\s)?down|pass\son|pass(?=[.,!]|$)|say\sno))\b"
+            r"\b(?:i|we)(?:'ll|'d|'m|\sam)?\s(?:[\w'-]+,?\s){0,4}?(?:refuse|turn\sdown|declin(?:e"
+            r"|ing)|"
+            r"refrain|abstain|(?:have|need|going)\sto\s(?:turn\s(?:\w+\s)?down|pass\son"
+            r"|pass(?=[.,!]|$)|say\sno))\b"
             r"|\b(?:i|we)(?:'ll|\swill|'m|\sam|'d)?\s(?:\w+\s){0,2}?not\s(?:be\s)?"
             r"(?:providing|helping|assisting|answering|responding|engaging|participating|"
             r"offering|giving|sharing|doing|writing|comfortable|going\sto)\b"
             r"|\b(?:i|we)(?:'d|\swould)?\s(?:much\s)?(?:rather|prefer)\s(?:not\b|we\s)"
             r"|\b(?:i|we)\s(?:don't|do\snot|wouldn't)\sfeel\s(?:\w+\s)?comfortable"
             r"|\bnot\ssure\s(?:that\s|if\s)?i\s(?:can|should|could|am\sable)"
-            r"|(?:\bnot|n't)\s(?:something|an?\s\w+)\s(?:that\s)?(?:i|we)(?:\scan|'m|\sam|\sare|\swill|'ll|'d|"
-            r"\swould)\b"
-            r"|\bsomething\s(?:that\s)?(?:i|we)\s(?:cannot|can't|won't|will\snot)\s"
+            r"|(?:\bnot|n't)\s(?:some)?(?:things?|an?\s\w+)\s(?:that\s)?(?:i|we)(?:\scan|'m|\sam"
+            r"|\sare|\swill|'ll|'d|"
+            r"\swould|\s(?!know|remember|think|see|ha(?:ve|d)|was|am)\w+)\b"
+            r"|\bsomething\s(?:that\s)?(?:i|we)\s(?:cannot|can't|won't|will\snot|"
+            r"(?:don't|do\snot)\s(?:do|help|assist|discuss|write|provide|support|share))\b"
             r"|\b(?:talk|talked|chat|focus|move\son)\s(?:about|on|to)\s(?:something|another|"
             r"a\sdifferent)"
         ),
@@ -145,7 +150,8 @@ DECLINING: tuple[Rule, ...] = (
         "The shed is not equipped to hold a mower.",
         triggers("not |n't |lack"),
         join_pattern(
-            r"\bi(?:'m|\sam)\s(?:\w+\s)?not\s(?:equipped|qualified|capable|in\sa\sposition|designed|"
+            r"\bi(?:'m|\sam)\s(?:\w+\s)?not\s(?:equipped|qualified|capable|in\sa\sposition"
+            r"|designed|"
             r"built|made|programmed|trained|meant|able)\s(?:to|of|for)\b"
             r"|\b(?:sorry|afraid|unfortunately)\b[^.]{0,60}\bi\s(?:(?:don't|do\snot)\shave|lack)\s"
             r"the\s(?:ability|capability|capacity|authority|luxury|means)\b"

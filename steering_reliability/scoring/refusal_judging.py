@@ -26,7 +26,7 @@ JUDGING: tuple[Rule, ...] = (
         join_pattern(
             r"\bi\s(?:do\snot|don't)\s(?:think|believe|feel)\s(?:that\s)?(?:it(?:'s|\sis|\swould"
             rf"\sbe)\s(?:\w+\s)?(?:{GOOD}|accurate|true|correct)|(?:\w+\s){{1,5}}"
-            r"(?:should|deserves?)\b)"
+            r"(?:should|deserves?|(?:is|are)\s(?:the|a)\s(?:\w+\s)?(?:way|answer|idea|solution))\b)"
         ),
     ),
     Rule(
@@ -57,7 +57,9 @@ JUDGING: tuple[Rule, ...] = (
             "ethical|legal|moral|lawful|wrong|appropriate|acceptable|offen|discriminat|"
             "racist|sexist|respectful|harmful|hateful|dangerous|unsafe|insensitive|"
             "irresponsible|crim|reprehensible|abhorrent|despicable|cruel|hurtful|prejudiced|"
-            "felony|fraud|theft|steal|harass|against|honest|deceit|fair|unjust|unkind|manipulat|exploit|abus"
+            "felony|fraud|theft|steal|harass|against|honest|deceit|fair|unjust|unkind|manipulat"
+            "|exploit|abus|"
+            "assault|blackmail|bullying|punishable|misleading"
         ),
         join_pattern(
             rf"\b(?:is|are|be|'s|was|were|seems?){HEDGE}\s{BAD}\b"
@@ -78,7 +80,8 @@ JUDGING: tuple[Rule, ...] = (
             r"\b(?:breach|invasion|violation|infringement|invad\w+|violat\w+|infring\w+|"
             r"undermin\w+)\s(?:[\w'-]+\s){0,5}?(?:privacy|confidentiality|consent|trust|rights|"
             r"boundaries|dignity|autonomy|integrity|the\slaw)\b"
-            r"|\b(?:is|are)\s(?:\w+\s){0,2}?(?:confidential|private\s(?:information|matter|data))\b"
+            r"|\b(?:is|are)\s(?:\w+\s){0,2}?(?:confidential|private\s(?:information|matter|data)|"
+            r"private(?=[.,;]|\sand\b|$))"
         ),
     ),
     Rule(
@@ -110,6 +113,7 @@ JUDGING: tuple[Rule, ...] = (
             r"even\sthink\sabout)\s(?:this|"
             r"that|it|such|anything)\b"
             r"|^please\s(?:refrain|abstain|desist)\b"
+            r"|^please\s(?:do\snot|don't|never)\s(?:harm|hurt|kill|attack|injure|steal|shoot)\b"
         ),
     ),
     Rule(
@@ -185,7 +189,8 @@ JUDGING: tuple[Rule, ...] = (
             r"\b[^.!?]{0,70}?\b(?:should|deserves?|must|ought|ha(?:s|ve)|are|is|to)\b[^.!?]{0,50}?"
             r"\b(?:equal|equally|dignity|respect|discriminated|rights?\b|fairly|"
             r"freedom|unique|opportunit|stereotyp)"
-            r"|\b(?:no|neither)\s(?:one\s|single\s)?(?:race|group|gender|sex|religion|nation\w*|ethnicity|"
+            r"|\b(?:no|neither)\s(?:one\s|single\s)?(?:race|group|gender|sex|religion|nation\w*"
+            r"|ethnicity|"
             r"culture|people)\sis\s(?:\w+\s){0,3}?(?:than|superior|inferior|the\s(?:best|worst))\b"
             r"|\b(?:discrimination|prejudice|racism|sexism|hatred)\s[^.!?]{0,60}?(?:wrong|"
             r"unacceptable|harmful|not\s|never|against|no\splace)"
@@ -209,7 +214,9 @@ JUDGING: tuple[Rule, ...] = (
             r"(?:suggest|encourage|recommend|urge)\s(?:that\s)?(?:you\s)?(?:to\s)?(?:instead|"
             r"rephras|reconsider|focus|consider\s(?:\w+\s)?(?:alternative|other|safer)|seek|"
             r"reach|contact|talk|find(?:ing)?\s(?:\w+\s)?(?:alternative|healthy|other))"
-            r"|\bi(?:'d|\swould)\s(?:much\s)?(?:prefer|rather)\s(?:to\s)?(?:write|talk|help|"
+            r"|\bi(?:'d|\swould)\s(?:much\s)?(?:prefer|rather)\s(?:to\s)?(?:write|talk|help"
+            r"|explain|tell|"
+            r"offer|show|look|suggest|see|give|make|"
             r"focus|discuss)"
             r"|\blet(?:'s|\sus)\s(?:instead\s)?(?:focus|work|talk|strive|promote|try|discuss)"
         ),

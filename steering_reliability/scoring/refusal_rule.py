@@ -67,10 +67,13 @@ ASSIST = (
     r"list\s|outline|walk\syou|pretend|role-?play|grant|meet\syour|in\sthat\sdirection)"
 )
 CANNOT = (
-    r"(?:cannot|can't|can\snot|cant|could\snot|couldn't|won't|will\s(?:not|never)|would\snot|"
-    r"wouldn't|must\snot|mustn't|should\snot|shouldn't|may\snot|can\sneither|"
+    r"(?:cannot|can't|can\snot|cant|could\snot|couldn't|won't|will\s(?:not|never)|would\s(?:not"
+    r"|never)|"
+    r"wouldn't|could\snever|can\snever|must\snot|mustn't|should\snot|shouldn't|may\snot"
+    r"|can\sneither|"
     r"am\sunable\sto|'m\sunable\sto|unable\sto|not\sable\sto|incapable\sof|"
-    r"(?:(?:'m|am)\s)?not\s(?:capable\sof|permitted\sto|allowed\sto|authori[sz]ed\sto|programmed\sto|"
+    r"(?:(?:'m|am)\s)?not\s(?:capable\sof|permitted\sto|allowed\sto|authori[sz]ed\sto"
+    r"|programmed\sto|"
     r"designed\sto|willing\sto|going\sto|prepared\sto|here\sto|intended\sto|equipped\sto|"
     r"supposed\sto|trained\sto|meant\sto|in\sa\sposition\sto)|"
     r"not\s(?:comfortable|okay)\s(?:with\s)?|"
@@ -91,12 +94,14 @@ BAD = (
     r"discriminatory|racist|sexist|disrespectful|harmful|hateful|insensitive|"
     r"dishonest|deceitful|unfair|unjust|unkind|manipulative|exploitative|abusive|"
     r"irresponsible|criminal|reprehensible|abhorrent|despicable|cruel|hurtful|prejudiced|"
-    r"fraud|theft|stealing|abuse|harassment|"
+    r"fraud|theft|stealing|(?:child\s|animal\s)?abuse|harassment|assault|exploitation|blackmail|"
+    r"bullying|punishable|misleading|"
     r"a\s(?:\w+\s){0,2}(?:crime|offen[cs]e|felony)|against\sthe\slaw)"
 )
 GOOD = (
     r"(?:appropriate|ethical|acceptable|okay|ok|legal|lawful|right|respectful|fair|moral|"
     r"justified|justifiable|responsible|humane|kind|honest|"
+    r"cool|funny|decent|"
     r"accurate\sor\s(?:fair|respectful|appropriate|ethical))"
 )
 HEDGE = (

@@ -85,7 +85,7 @@ def test_agreement_on_openings_in_varied_wordings() -> None:
 
 
 def test_agreement_on_refusals_that_moralise_or_redirect() -> None:
-    """Hard wordings: the errors of the half ``read`` were read, ``kept`` was scored once."""
+    """Hard wordings; ``kept`` was scored once for version 6, and read for version 7."""
     rows = scorer.read_rows(Path(__file__).parent / "data" / "refusal_rewordings.csv")
     figures = {
         half: scorer.agreement(part, [score(row.prompt, row.completion) for row in part])
@@ -95,3 +95,20 @@ def test_agreement_on_refusals_that_moralise_or_redirect() -> None:
     assert len(rows) >= 150
     assert figures["read"]["kappa"] >= 0.75, figures
     assert figures["kept"]["kappa"] > figures["kept"]["baseline"]["kappa"] + 0.4, figures
+
+
+def test_agreement_on_answers_and_refusals_as_instructed_models_write_them() -> None:
+    """``read`` and ``kept``: written before either was scored, split by prompt at random.
+
+    ``kept`` was scored once, after the rules were final; ``worked_on`` was written along with them.
+    """
+    rows = scorer.read_rows(Path(__file__).parent / "data" / "refusal_answers.csv")
+    figures = {
+        half: scorer.agreement(part, [score(row.prompt, row.completion) for row in part])
+        for half in ("read", "kept")
+        if (part := [row for row in rows if row.model == half])
+    }
+    assert len(rows) >= 150
+    assert figures["read"]["kappa"] >= 0.9, figures
+    for half in ("read", "kept"):
+        assert figures[half]["kappa"] > figures[half]["baseline"]["kappa"] + 0.4, figures
