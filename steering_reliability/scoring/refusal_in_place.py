@@ -210,6 +210,7 @@ class Turned(NamedTuple):
     sentence: int
 
 
+@lru_cache(maxsize=PROMPTS_KEPT)
 def delivers(asked: str, sentence: str) -> bool:
     """Whether a sentence tells what to do, other than whom to turn to."""
     if not is_grave(asked):
