@@ -31,11 +31,11 @@ from steering_reliability.expectations.direction_claims import (
     DirectionEvidence,
     direction_is_real,
 )
-from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.expectations.layer_claims import some_layer_steers
 from steering_reliability.expectations.questions import Question
 from steering_reliability.expectations.tables import MissingScoresError, ScoreTable
 from steering_reliability.expectations.verdicts import Outcome, Verdict
+from steering_reliability.layer_choices import NAMED, LayerChoice
 
 __all__ = [
     "EXPECTATIONS",

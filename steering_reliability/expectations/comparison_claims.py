@@ -16,6 +16,7 @@ from steering_reliability.claims import (
     GeneralizationGap,
 )
 from steering_reliability.expectations import rules
+from steering_reliability.expectations.layer_choice import layer_choice_text
 from steering_reliability.expectations.questions import CONFIDENCE, Question, coherence_gate
 from steering_reliability.expectations.tables import Floats, MissingScoresError
 from steering_reliability.expectations.verdicts import (
@@ -237,7 +238,7 @@ def beats_controls(question: Question) -> Verdict:
         f"strongest of {len(controls)} controls ({controls[best].direction}) by "
         f"{interval(estimate)} (n = {estimate.n} prompts, "
         f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})"
-        f"{question.choice.sentence if rank else ''}",
+        f"{layer_choice_text(question.choice) if rank else ''}",
         lambda: statistics.prompts_for_difference(
             statistics.planning_rate(before), settings.least_effect, confidence=question.confidence
         ),

@@ -13,9 +13,7 @@ most 1.2 p (``tests/unit/test_layer_choice.py`` simulates it).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -24,67 +22,22 @@ from steering_reliability.cells import LEARNED, Cell, Goal
 from steering_reliability.expectations.rules import ROUNDING
 from steering_reliability.expectations.tables import ScoreTable
 from steering_reliability.expectations.verdicts import number, p_text
+from steering_reliability.layer_choices import NAMED, LayerChoice
 
 
-@dataclass(frozen=True)
-class LayerChoice:
-    """How the layer of an operating point was come by.
-
-    Attributes:
-        tried: layers that it is the best of; 1 where it was named beforehand.
-        elsewhere_p: rank p of the direction at the other layers, all together; None where it is
-            not known, since nothing was chosen or too few random ones were run at them.
-    """
-
-    tried: int = 1
-    elsewhere_p: float | None = None
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> LayerChoice:
-        """From what a decision says of its chosen cell; empty of one that nothing chose."""
-        return cls(int(record.get("layers_tried", 1)), record.get("elsewhere_p"))
-
-    def to_dict(self) -> dict[str, int | float | None]:
-        """For the decision that chose the layer."""
-        return {"layers_tried": self.tried, "elsewhere_p": self.elsewhere_p}
-
-    @property
-    def needed(self) -> float:
-        """Largest rank p at the other layers that backs up the chosen one."""
-        return 1 / (2 * self.tried)
-
-    @property
-    def backed(self) -> bool:
-        """Whether the direction leads at the other layers too."""
-        return self.elsewhere_p is not None and self.elsewhere_p <= self.needed + ROUNDING
-
-    @property
-    def times(self) -> int:
-        """What the rank's p is multiplied by (Bonferroni), where the other layers are no help."""
-        if self.tried == 1:
-            return 1
-        if self.elsewhere_p is None:
-            return self.tried
-        return 1 if self.backed else 2 * self.tried
-
-    @property
-    def sentence(self) -> str:
-        """What it means for the rank, for the verdict; empty where nothing was chosen."""
-        if self.tried == 1:
-            return ""
-        best = f"; its layer is the best of {self.tried}"
-        if self.elsewhere_p is None:
-            told = f"{best}, with too few random directions at the others for them to back it up"
-        else:
-            told = (
-                f"{best} and the others {'back' if self.backed else 'do not back'} it up (there "
-                f"the rank is {p_text(self.elsewhere_p)}, at most {number(self.needed)} is needed)"
-            )
-        return told if self.times == 1 else f"{told}, so the rank's p is taken {self.times} times"
-
-
-NAMED = LayerChoice()
-"""The layer was named beforehand."""
+def layer_choice_text(choice: LayerChoice) -> str:
+    """What a choice means for the rank, for the verdict; empty where nothing was chosen."""
+    if choice.tried == 1:
+        return ""
+    best = f"; its layer is the best of {choice.tried}"
+    if choice.elsewhere_p is None:
+        told = f"{best}, with too few random directions at the others for them to back it up"
+    else:
+        told = (
+            f"{best} and the others {'back' if choice.backed else 'do not back'} it up (there "
+            f"the rank is {p_text(choice.elsewhere_p)}, at most {number(choice.needed)} is needed)"
+        )
+    return told if choice.times == 1 else f"{told}, so the rank's p is taken {choice.times} times"
 
 
 def layer_choice(

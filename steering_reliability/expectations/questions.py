@@ -9,9 +9,9 @@ from typing import TypeVar, cast
 from steering_reliability.cells import Cell, Goal, Intervention
 from steering_reliability.claims import CLAIM_SETTINGS, ClaimSettings, Coherence
 from steering_reliability.expectations.direction_claims import DirectionEvidence
-from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.expectations.tables import Floats, MissingScoresError, ScoreTable
 from steering_reliability.expectations.verdicts import Detail, Outcome, Verdict
+from steering_reliability.layer_choices import NAMED, LayerChoice
 from steering_reliability.statistics import MOST_PROMPTS, Estimate
 
 Settings = TypeVar("Settings", bound=ClaimSettings)

@@ -17,7 +17,7 @@ from steering_reliability.cells import GOALS, Cell, Goal
 from steering_reliability.config import LevelConfig, ModelProfile
 from steering_reliability.config import resolve_layers as layers_in_model
 from steering_reliability.config.sections import ConfirmSettings, LayersFrom
-from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
+from steering_reliability.layer_choices import NAMED, LayerChoice
 from steering_reliability.models.sources import ModelFacts
 
 # 2: decisions say of how many layers theirs is the best.

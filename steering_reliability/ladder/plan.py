@@ -11,7 +11,6 @@ from steering_reliability.claims import ClaimSettings
 from steering_reliability.config import LevelConfig, ModelProfile, load_level, load_profile
 from steering_reliability.config import resolve_layers as layers_in_model
 from steering_reliability.errors import SteeringError
-from steering_reliability.expectations.layer_choice import NAMED, LayerChoice
 from steering_reliability.ladder.choices import (
     Confirmation,
     Layers,
@@ -26,6 +25,7 @@ from steering_reliability.ladder.conditions import (
 )
 from steering_reliability.ladder.direction_source import direction_source
 from steering_reliability.ladder.sizes import Part, prompt_limits
+from steering_reliability.layer_choices import NAMED, LayerChoice
 from steering_reliability.models.sources import ModelFacts, read_facts
 from steering_reliability.prompts import Prompt, check_prompts
 

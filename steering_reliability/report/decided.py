@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from steering_reliability.expectations.layer_choice import LayerChoice
+from steering_reliability.expectations.layer_choice import layer_choice_text
+from steering_reliability.layer_choices import LayerChoice
 
 
 def decision_lines(record: dict[str, Any] | None) -> list[str]:
@@ -71,5 +72,5 @@ def _screen_line(record: dict[str, Any]) -> str:
 
 
 def _chosen_line(decided: dict[str, Any]) -> str:
-    told = LayerChoice.of(decided.get("chosen") or {}).sentence
+    told = layer_choice_text(LayerChoice.of(decided.get("chosen") or {}))
     return f"{decided['reason']}{told}"

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from steering_reliability.cells import LEARNED, Cell, Goal
 from steering_reliability.expectations import LayerChoice, ScoreTable
-from steering_reliability.expectations.layer_choice import NAMED, layer_choice
+from steering_reliability.expectations.layer_choice import layer_choice, layer_choice_text
 from steering_reliability.expectations.rules import outranks
+from steering_reliability.layer_choices import NAMED
 from steering_reliability.statistics import rank_test
 
 CHOSEN = Cell(8, "add", 2)
@@ -66,7 +67,7 @@ def test_for_lowering_the_fall_counts() -> None:
 
 def test_a_layer_that_is_alone_was_not_chosen() -> None:
     assert choice(ELSEWHERE, tried=(8,)) == NAMED
-    assert (NAMED.times, NAMED.sentence) == (1, "")
+    assert (NAMED.times, layer_choice_text(NAMED)) == (1, "")
 
 
 @pytest.mark.parametrize("lacking", [Cell(12, "add", 2), Cell(16, "add", 2)])
