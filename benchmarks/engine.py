@@ -10,15 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from operator import truediv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,110 +20,16 @@ import torch
 
 import steering_reliability as sr
 from benchmarks.peers import PeerRun, lens_batch, run_peer, transformers_batch
+from benchmarks.slot_counts import measure_slot_counts
+from benchmarks.workload import EngineRun, Workload, run_engine
 from steering_reliability.cells import expand_grid
 from steering_reliability.completions import Completion
-from steering_reliability.directions import learn_directions
-from steering_reliability.engine.memory import memory_need
-from steering_reliability.engine.requests import GenerationSettings, Request, plan_requests
-from steering_reliability.engine.scheduler import SlotEngine
-from steering_reliability.interventions import Directions
+from steering_reliability.engine.requests import Request
 from steering_reliability.ladder.judge import Scorer, judge_level
-from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
 from steering_reliability.models.loaded import LoadedModel
 
-LEVEL = Path(__file__).resolve().parents[1] / "experiments" / "configs" / "layer_test.yaml"
-SLOT_COUNTS = (16, 32, 64, 128, 256)
 GRID_SIZES = (1, 7, 25)
 NEAR_TIE = 1e-3
-_GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class EngineRun:
-    """What the engine generated.
-
-    Attributes:
-        done: completions by request key.
-        seconds: from the first request to the last completion, prompts included.
-        idle: share of slot-steps without a request while requests were waiting.
-        idle_tail: the same share over the whole run, where the tail leaves slots empty.
-    """
-
-    done: dict[str, Completion]
-    seconds: float
-    idle: float
-    idle_tail: float
-
-    @property
-    def rate(self) -> float:
-        """Completions per second."""
-        return len(self.done) / self.seconds
-
-    @property
-    def token_rate(self) -> float:
-        """Generated tokens per second, ends of turn not counted."""
-        return sum(len(c.token_ids) for c in self.done.values()) / self.seconds
-
-
-class Workload:
-    """The grid of ``layer_test`` on a model: prompts, directions, one request per completion."""
-
-    def __init__(self, dtype: str = "float32", directions: Directions | None = None) -> None:
-        self.plan: LevelPlan = plan_level(LEVEL, Overrides(dtype=dtype))
-        self.model = sr.load_model("embedded", dtype=dtype)
-        layers = list(self.plan.layers)
-        self.directions: Directions = directions or {
-            ("learned", layer): direction
-            for layer, direction in learn_directions(self.model, self.plan.learning, layers).items()
-        }
-        self.prompts = [
-            (split, prompt)
-            for split in self.plan.config.grid_splits
-            for prompt in self.plan.prompts[split]
-        ]
-
-    def settings(self, slots: int | None = None) -> GenerationSettings:
-        """The level's, with another slot count."""
-        chosen = self.plan.profile.slots.on(str(self.model.device)) if slots is None else slots
-        return GenerationSettings(
-            max_new_tokens=self.plan.config.generation.max_new_tokens, slots=chosen
-        )
-
-    def requests(
-        self, cells: Sequence[sr.Cell], settings: GenerationSettings, n_prompts: int | None = None
-    ) -> list[Request]:
-        """Distinct requests, over prompts that are spread evenly over the splits."""
-        step = 1 if n_prompts is None else max(1, len(self.prompts) // n_prompts)
-        chosen = [prompt for _, prompt in self.prompts[::step]][:n_prompts]
-        every = plan_requests(
-            self.model,
-            chosen,
-            cells,
-            self.directions,
-            settings,
-            alpha_unit=self.plan.alpha_unit,
-        )
-        distinct: dict[str, Request] = {}
-        for request in every:
-            distinct.setdefault(request.key, request)
-        return list(distinct.values())
-
-
-def run_engine(
-    model: LoadedModel, settings: GenerationSettings, requests: Sequence[Request]
-) -> EngineRun:
-    """Generate all requests with an engine of their own."""
-    engine = SlotEngine(model, settings, max(len(r.tokens) for r in requests))
-    started = time.perf_counter()
-    engine.submit(requests)
-    done: dict[str, Completion] = {}
-    idle = 0.0
-    while engine.pending:
-        if engine.pending >= settings.slots and engine.steps:
-            idle = engine.idle_slot_steps / (engine.steps * settings.slots)
-        done.update((completion.key, completion) for completion in engine.pump())
-    seconds = time.perf_counter() - started
-    return EngineRun(done, seconds, idle, engine.idle_slot_steps / (engine.steps * settings.slots))
 
 
 def compare_tokens(
@@ -222,94 +121,6 @@ def measure_peers(
     return rows
 
 
-class MatrixProducts:
-    """The model's own matrix products and nothing else.
-
-    Each weight is multiplied once by ``rows`` rows, in the model's order, so that weights come
-    from memory as they do when decoding.
-
-    Args:
-        model: the model.
-        rows: rows of the batch.
-
-    Attributes:
-        flop: of one pass.
-    """
-
-    def __init__(self, model: LoadedModel, rows: int) -> None:
-        self._model = model
-        self._layers = [m for m in model.hf_model.modules() if isinstance(m, torch.nn.Linear)]
-        widths = {layer.in_features for layer in self._layers}
-        self._inputs = {width: torch.randn(rows, width, dtype=model.dtype) for width in widths}
-        self.flop = 2 * rows * sum(layer.weight.numel() for layer in self._layers)
-
-    @torch.inference_mode()
-    def seconds(self, *, packed: bool) -> float:
-        """One pass, with weights in oneDNN's layout, as the engine does, or as torch has them."""
-        with self._model.packed.in_use() if packed else nullcontext():
-            started = time.perf_counter()
-            for layer in self._layers:
-                layer(self._inputs[layer.in_features])
-            return time.perf_counter() - started
-
-
-def measure_slots(slots: int, n_steps: int = 30) -> dict[str, Any]:
-    """Decoding with so many slots, all filled: a process of its own, for its peak memory.
-
-    The limits are taken between its steps, since a shared machine's speed changes within seconds.
-    """
-    work = Workload(directions=_fixed_directions())
-    settings = work.settings(slots)
-    requests = work.requests(work.plan.cells, settings)
-    engine = SlotEngine(work.model, settings, max(len(r.tokens) for r in requests))
-    engine.submit(requests)
-    products = MatrixProducts(work.model, slots)
-    for _ in range(3):
-        engine.pump()
-        products.seconds(packed=True)
-    steps, packed, torchs = [], [], []
-    while len(steps) < n_steps and engine.pending > slots:
-        started = time.perf_counter()
-        # A step that admits prompts also prefills; the median is one that only decodes.
-        engine.pump()
-        steps.append(time.perf_counter() - started)
-        packed.append(products.seconds(packed=True))
-        torchs.append(products.seconds(packed=False))
-    step = statistics.median(steps)
-    context = max(len(r.tokens) for r in requests) + settings.max_new_tokens
-    return {
-        "slots": slots,
-        "tokens_per_second": slots / step,
-        "decode_gflops": products.flop / step / 1e9,
-        "matmul_gflops": products.flop / statistics.median(packed) / 1e9,
-        "torch_gflops": products.flop / statistics.median(torchs) / 1e9,
-        "share_of_limit": statistics.median(map(truediv, packed, steps)),
-        "share_of_torchs": statistics.median(map(truediv, torchs, steps)),
-        "peak_gib": peak_bytes() / _GIB,
-        "slots_gib": memory_need(work.model, context).of(slots) / _GIB,
-    }
-
-
-def peak_bytes() -> int:
-    """Most memory that this process has held.
-
-    From the kernel's own account of this program: ``ru_maxrss`` begins with what the parent held.
-    """
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status).group(1))  # type: ignore[union-attr]
-
-
-def _fixed_directions() -> Directions:
-    """Random directions: how fast a step is does not depend on where they point."""
-    plan = plan_level(LEVEL, Overrides())
-    generator = torch.Generator().manual_seed(0)
-    vectors = {layer: torch.randn(plan.facts.d_model, generator=generator) for layer in plan.layers}
-    return {
-        ("learned", layer): sr.Direction(vector / vector.norm(), layer, 1.0, 10.0)
-        for layer, vector in vectors.items()
-    }
-
-
 def measure_grid(work: Workload, n_prompts: int) -> list[dict[str, Any]]:
     """Seconds per completion as the grid grows; each size on the same prompts."""
     kinds = ("add", "ablate")
@@ -381,11 +192,7 @@ def main() -> None:
     parser.add_argument("--peer-prompts", type=int, default=32, help="prompts per cell for peers")
     parser.add_argument("--peer-cells", type=int, default=7, help="cells that peers generate")
     parser.add_argument("--grid-prompts", type=int, default=40, help="prompts of the growing grid")
-    parser.add_argument("--one-slot-count", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one_slot_count:
-        print(json.dumps(measure_slots(options.one_slot_count)))
-        return
     result: dict[str, Any] = {"threads": torch.get_num_threads(), "dtype": "float32"}
     work = Workload()
     settings = work.settings()
@@ -411,12 +218,7 @@ def main() -> None:
     result["bfloat16"]["ratio_to_transformers_float32"] = result["bfloat16"]["token_rate"] / best
     print("bfloat16:", json.dumps(result["bfloat16"]), flush=True)
     print("slots, each in a process of its own:", flush=True)
-    result["slots"] = []
-    for slots in SLOT_COUNTS:
-        command = [sys.executable, "-m", "benchmarks.engine", "--one-slot-count", str(slots)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        result["slots"].append(json.loads(output.splitlines()[-1]))
-        print(" ", json.dumps(result["slots"][-1]), flush=True)
+    result["slots"] = measure_slot_counts()
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
