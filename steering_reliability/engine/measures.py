@@ -40,8 +40,10 @@ class RowMeasures:
         n = logits.shape[0]
         # On a CPU as many as its cache holds, for the several passes over them.
         at_once = 4 * torch.get_num_threads() if logits.device.type == "cpu" else self._n_rows
-        for start in range(0, n, at_once):
-            rows = slice(start, min(start + at_once, n))
+        # In equal parts: a single row left over would be summed in another order.
+        n_parts = -(-n // at_once)
+        for part in range(n_parts):
+            rows = slice(n * part // n_parts, n * (part + 1) // n_parts)
             self._add(rows, logits[rows], chosen[rows])
         self._tokens[:n] += 1
         first = position == 0

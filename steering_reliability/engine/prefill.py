@@ -69,11 +69,17 @@ class Prefiller:
         self._unsteered: PrefixStore[_Unsteered] = PrefixStore(budget)
         self._shared = tuple(model.format.shared_prefix)
         room = round_up_keys(longest_prompt + _PREFILL_STEP)
-        self._scratch = SlotCache(model.n_layers, PROMPTS_AT_ONCE, room, model.device)
-        self._together: bool | None = None
+        at_once = 1 if positions == "all" else PROMPTS_AT_ONCE
+        self._scratch = SlotCache(model.n_layers, at_once, room, model.device)
+        # By where the prompts' own tokens begin and how many steps they fill.
+        self._same_bits: dict[tuple[int, int], bool] = {}
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Compute the prompts among these that are new, those of like length together."""
+        """Compute the prompts among these that are new, those of like length together.
+
+        Only full groups, and only lengths at which this machine gives a prompt the same bits
+        beside others as alone; the rest are computed alone, when they are asked for.
+        """
         if self._positions == "all":
             return
         new: dict[Tokens, None] = {}
@@ -82,33 +88,23 @@ class Prefiller:
             begins_alike = self._shared and body[: len(self._shared)] == self._shared
             if begins_alike and len(body) > len(self._shared) and body not in self._prefixes:
                 new[body] = None
-        if len(new) < 2 or not self._may_be_together():
+        if len(new) < PROMPTS_AT_ONCE:
             return
         shared = self._prefixes.get(self._shared, lambda: self._compute(self._shared, _EMPTY))
         own = {body: body[len(self._shared) :] for body in new}
-        for bodies in _of_like_length(own):
-            found = self._compute_all([own[body] for body in bodies], shared)
-            for body, prefix in zip(bodies, found, strict=True):
-                self._prefixes.put(body, prefix)
-
-    def _may_be_together(self) -> bool:
-        """Whether this machine gives a prompt the same bits beside others as alone."""
-        if self._together is None:
-            room = self._scratch.max_length
-            rows = [
-                tuple(range(first, first + min(2 * _PREFILL_STEP - first % 3, room)))
-                for first in range(PROMPTS_AT_ONCE)
-            ]
-            beside = self._compute_all(rows, _EMPTY)
-            self._together = all(
-                torch.equal(one, other)
-                for row, there in zip(rows, beside, strict=True)
-                for alone in [self._compute(row, _EMPTY)]
-                for one, other in zip(
-                    (*alone.keys, *alone.values), (*there.keys, *there.values), strict=True
+        for width, bodies in _of_like_length(own):
+            shape = shared.length, width
+            if self._same_bits.get(shape) is False:
+                continue
+            rows = [own[body] for body in bodies]
+            found = self._compute_all(rows, shared)
+            if shape not in self._same_bits:
+                self._same_bits[shape] = all(
+                    _equal(found[i], self._compute(rows[i], shared)) for i in (0, -1)
                 )
-            )
-        return self._together
+            if self._same_bits[shape]:
+                for body, prefix in zip(bodies, found, strict=True):
+                    self._prefixes.put(body, prefix)
 
     def prefixes_of(self, request: Request) -> tuple[Prefix, Prefix]:
         """What all prompts begin with, and what is the request's own, up to its last token."""
@@ -194,20 +190,24 @@ class Prefiller:
         return prefixes
 
 
+def _equal(one: Prefix, other: Prefix) -> bool:
+    return all(map(torch.equal, (*one.keys, *one.values), (*other.keys, *other.values)))
+
+
 def _filled(length: int) -> int:
     return -(-length // _PREFILL_STEP) * _PREFILL_STEP
 
 
 def _of_like_length(
-    own: Mapping[tuple[int, ...], Sequence[int]],
-) -> Iterator[list[tuple[int, ...]]]:
-    """Prompts in groups that are computed together, by the steps that their own tokens fill."""
+    own: Mapping[Tokens, Sequence[int]],
+) -> Iterator[tuple[int, list[Tokens]]]:
+    """Full groups of prompts whose own tokens fill as many steps, and how many tokens those are."""
     by_width: dict[int, list[Tokens]] = {}
     for body, tokens in own.items():
         by_width.setdefault(_filled(len(tokens)), []).append(body)
-    for bodies in by_width.values():
-        for start in range(0, len(bodies), PROMPTS_AT_ONCE):
-            yield bodies[start : start + PROMPTS_AT_ONCE]
+    for width, bodies in by_width.items():
+        for start in range(0, len(bodies) - PROMPTS_AT_ONCE + 1, PROMPTS_AT_ONCE):
+            yield width, bodies[start : start + PROMPTS_AT_ONCE]
 
 
 @contextmanager

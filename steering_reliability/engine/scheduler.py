@@ -126,15 +126,20 @@ class SlotEngine:
     def _admit(self) -> None:
         free = [row for row, request in enumerate(self._rows) if request is None]
         entering = [(row, self._queue.popleft()) for row in free[: len(self._queue)]]
-        # Held from the first moment, so that a request whose prompt can't be computed isn't lost.
-        for row, request in entering:
-            self._rows[row] = request
-        self._prefiller.prepare([request for _, request in entering])
-        for row, request in entering:
-            self._enter(row, request)
+        try:
+            self._prefiller.prepare([request for _, request in entering])
+            for row, request in entering:
+                self._enter(row, request)
+        except Exception:
+            # A request whose prompt can't be computed isn't lost, nor half begun.
+            for row, request in reversed(entering):
+                self._rows[row] = None
+                self._queue.appendleft(request)
+            raise
 
     def _enter(self, row: int, request: Request) -> None:
         settings = self._settings
+        self._rows[row] = request
         shared, own = self._prefiller.prefixes_of(request)
         self._cache.write(row, 0, shared)
         self._cache.write(row, shared.length, own)
@@ -180,7 +185,9 @@ class SlotEngine:
         measurements = self._measures.read(row)
         self._rows[row] = None
         self._steering.set_row(row, None)
-        if not math.isfinite(measurements["mean_logprob"]):
+        # float16 may have left an infinite key behind a completion that is finite itself.
+        overflowed = not math.isfinite(measurements["mean_logprob"])
+        if overflowed or self._model.dtype == torch.float16:
             self._cache.empty_rows(slice(row, row + 1))
         self._park(row)
         return Completion(

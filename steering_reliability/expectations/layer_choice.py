@@ -37,7 +37,11 @@ def layer_choice_text(choice: LayerChoice) -> str:
             f"{best} and the others {'back' if choice.backed else 'do not back'} it up (there "
             f"the rank is {p_text(choice.elsewhere_p)}, at most {number(choice.needed)} is needed)"
         )
-    return told if choice.times == 1 else f"{told}, so the rank's p is taken {choice.times} times"
+    return (
+        told
+        if choice.times == 1
+        else f"{told}, so the rank's p told here is {choice.times} times what the rank gives"
+    )
 
 
 def layer_choice(

@@ -263,12 +263,12 @@ def judge_claim(
     )
 
 
-def _layer_choice(plan: LevelPlan, target: Target) -> LayerChoice | None:
-    """How the layer of an operating point was chosen; None of what nothing chose."""
+def _layer_choice(plan: LevelPlan, target: Target) -> LayerChoice:
+    """How the layer of an operating point, or of the level's whole grid, was chosen."""
     for point in plan.confirmations:
         if Target.of(point.cell, point.goal) == target:
             return LayerChoice.of(point.choice)
-    return None
+    return plan.layer_choice
 
 
 def judge_level(

@@ -130,7 +130,11 @@ class LevelProbes:
         """Take log-odds with the learned direction, its refits and its rivals, and keep them."""
         rivals = rivals_of(self._plan, cell)
         contrasts = self._contrasts.get(cell.layer)
-        refits = [] if contrasts is None else redrawn_directions(contrasts)
+        try:
+            refits = [] if contrasts is None else redrawn_directions(contrasts)
+        except SteeringError:
+            # Prompts drawn anew give rounding noise; a description must not stop the level.
+            refits = []
         where = (LEARNED, cell.layer)
         by_steering = [(cell, self._directions)]
         by_steering += [(cell, {**self._directions, where: refit}) for refit in refits]

@@ -138,7 +138,7 @@ def stored_plan(manifest: dict[str, Any], where: Path) -> LevelPlan:
             learning=[],
             direction_files={},
             seen=frozenset(),
-            layer_choice=LayerChoice.of(manifest.get("layer_choice") or {}),
+            layer_choice=LayerChoice.of(manifest["layer_choice"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SteeringError(

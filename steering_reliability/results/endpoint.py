@@ -123,7 +123,9 @@ def _rows(cell: Cell, found: Endpoint) -> list[dict[str, Any]]:
 
 def _means(row: Mapping[str, Any], refitted: Estimate) -> str:
     if math.isnan(refitted.low):
-        said = "the direction was not learned here, so it cannot be learned anew"
+        said = (
+            "the direction was not learned here, or is rounding noise with other prompts: no refits"
+        )
     else:
         ratio = (refitted.high - refitted.low) / (row["high"] - row["low"] or math.nan)
         crosses = refitted.low <= 0 <= refitted.high
@@ -139,8 +141,8 @@ def _means(row: Mapping[str, Any], refitted: Estimate) -> str:
     if row["of"] == 1:
         return f"{said}; no random direction was run beside it"
     return (
-        f"{said}; rank {row['rank']} of {row['of']} directions, where a random one comes first "
-        f"by luck in 1 of {row['of']} cases"
+        f"{said}; rank {row['rank']} of {row['of']} directions, where one that means nothing "
+        f"would come first in 1 of {row['of']} cases"
     )
 
 

@@ -17,6 +17,7 @@ from steering_reliability.cells import Cell, Intervention
 from steering_reliability.completions import Completion
 from steering_reliability.engine import generate, make_engine, scheduler
 from steering_reliability.engine.attention import KEY_STEP, round_up_keys, slot_attention
+from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.prefill import Prefiller
 from steering_reliability.engine.requests import GenerationSettings, Positions, Request
 from steering_reliability.engine.scheduler import SlotEngine
@@ -229,7 +230,10 @@ def test_prompts_computed_together_are_the_same_as_alone(
 ) -> None:
     model = load_tiny(family)
     given_settings = GenerationSettings(max_new_tokens=4, slots=16)
-    requests = plan(model, [BASELINE], given_settings, MANY_PROMPTS)
+    prompts = [Prompt(id=f"p{n}", text="abcdefghijklmno"[: 3 + n % 12]) for n in range(40)]
+    prompts = list({prompt.text: prompt for prompt in prompts}.values())
+    prompts += [Prompt(id=f"q{n}", text=prompt.text[::-1]) for n, prompt in enumerate(prompts)]
+    requests = plan(model, [BASELINE], given_settings, prompts)
     longest = max(len(r.tokens) for r in requests)
     together, alone = (Prefiller(model, "response", longest) for _ in range(2))
     groups: list[int] = []
@@ -250,3 +254,42 @@ def test_prompts_computed_together_are_the_same_as_alone(
         for mine, theirs in zip(one, other, strict=True):
             assert all(map(torch.equal, mine.keys, theirs.keys))
             assert all(map(torch.equal, mine.values, theirs.values))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_measurements_do_not_depend_on_how_many_rows_there_are(
+    n_threads: int, threads: None
+) -> None:
+    torch.set_num_threads(n_threads)
+    model = load_tiny("llama")
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(37, 5000, generator=generator)
+    chosen = logits.argmax(dim=-1)
+    whole = RowMeasures(model, 37)
+    whole.update(logits, chosen, torch.ones(37, dtype=torch.long))
+    for n in range(4, 37):
+        part = RowMeasures(model, 37)
+        part.update(logits[:n], chosen[:n], torch.ones(n, dtype=torch.long))
+        assert [part.read(row) for row in range(n)] == [whole.read(row) for row in range(n)]
+
+
+def test_a_prompt_that_cannot_be_computed_leaves_no_request_half_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = load_tiny("llama")
+    requests = plan(model, [BASELINE, *STEERED], MATES, MANY_PROMPTS)
+    engine = SlotEngine(model, MATES, max(len(r.tokens) for r in requests))
+    engine.submit(requests)
+    prefixes_of = Prefiller.prefixes_of
+
+    def fail_at_third(prefiller: Prefiller, request: Request) -> Any:
+        if request is requests[2]:
+            raise RuntimeError("out of luck")
+        return prefixes_of(prefiller, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Prefiller, "prefixes_of", fail_at_third)
+        with pytest.raises(RuntimeError, match="out of luck"):
+            engine.pump()
+    assert engine.pending == len(requests)
+    assert drain(engine) == run(model, requests, MATES)

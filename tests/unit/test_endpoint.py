@@ -52,7 +52,7 @@ def test_the_rank_follows_what_the_cell_is_for(alpha: float, rank: list[int]) ->
     assert tuple(table.columns) == ENDPOINT_COLUMNS
     assert list(table["direction"]) == ["learned", "random-1", "random-2", "random-3"]
     assert list(table["rank"]) == rank
-    assert table["meaning"][0].endswith("comes first by luck in 1 of 4 cases")
+    assert table["meaning"][0].endswith("would come first in 1 of 4 cases")
 
 
 def test_the_learned_row_tells_both_intervals() -> None:

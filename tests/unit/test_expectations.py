@@ -446,8 +446,8 @@ class TestBeatsControls:
         [
             (LayerChoice(3, 1 / 6), 19, "pass", 0.05, "p = .17, at most .17 is needed)"),
             (LayerChoice(3, 2 / 6), 19, "inconclusive", 0.30, "the others do not back it up"),
-            (LayerChoice(3, 2 / 6), 119, "pass", 0.05, "so the rank's p is taken 6 times"),
-            (LayerChoice(3), 19, "inconclusive", 0.15, "so the rank's p is taken 3 times"),
+            (LayerChoice(3, 2 / 6), 119, "pass", 0.05, "told here is 6 times what the rank gives"),
+            (LayerChoice(3), 19, "inconclusive", 0.15, "told here is 3 times what the rank gives"),
             (LayerChoice(3), 59, "pass", 0.05, "too few random directions at the others"),
         ],
     )
