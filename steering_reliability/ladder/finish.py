@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -40,13 +41,15 @@ from steering_reliability.results.prefixes import (
 from steering_reliability.results.probes import PROBE_COLUMNS, probes_table, read_readings
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
-from steering_reliability.results.sanity import SANITY_COLUMNS, sanity_table
+from steering_reliability.results.sanity import SANITY_COLUMNS, SANITY_COUNTS, sanity_table
 from steering_reliability.results.score_cache import ScoreCache
 from steering_reliability.results.shapes import COMPLETION_SHAPES, shapes_table
 from steering_reliability.results.steerability import steerability_summary, steerability_table
 from steering_reliability.results.store import CompletionStore
 from steering_reliability.results.summary import summarize
 from steering_reliability.results.tables import effects_table, significance_table
+
+Kept = TypeVar("Kept")
 
 
 @dataclass
@@ -159,22 +162,26 @@ def _describe_probes(
     data: RunData, index: LevelIndex, cells: Iterable[Cell], paths: ArtifactPaths
 ) -> None:
     """Enter what was read off the complete cells without generating into the manifest."""
-    found = {
-        cell: readings
-        for cell in cells
-        if cell in index.probes
-        and (readings := read_readings(paths.probes, index.probes[cell])) is not None
-    }
-    if found:
-        data.manifest["probes"] = probes_table(found).to_dict("records")
-    endpoints = {
-        cell: endpoint
-        for cell in cells
-        if cell in index.endpoints
-        and (endpoint := read_endpoint(paths.probes, index.endpoints[cell])) is not None
-    }
+    readings = _kept(cells, index.probes, paths.probes, read_readings)
+    if readings:
+        data.manifest["probes"] = probes_table(readings).to_dict("records")
+    endpoints = _kept(cells, index.endpoints, paths.probes, read_endpoint)
     if endpoints:
         data.manifest["log_odds"] = _plain(endpoint_table(endpoints))
+
+
+def _kept(
+    cells: Iterable[Cell],
+    digests: Mapping[Cell, str],
+    folder: Path,
+    read: Callable[[Path, str], Kept | None],
+) -> dict[Cell, Kept]:
+    """What is kept of those of the cells that something was to be read at."""
+    return {
+        cell: found
+        for cell in cells
+        if cell in digests and (found := read(folder, digests[cell])) is not None
+    }
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -253,7 +260,9 @@ def _told(data: RunData) -> Iterator[tuple[str, pd.DataFrame]]:
         ("log_odds", ENDPOINT_COLUMNS),
     ):
         if data.manifest.get(name):
-            yield name, pd.DataFrame(data.manifest[name], columns=list(columns))
+            table = pd.DataFrame(data.manifest[name], columns=list(columns))
+            # The manifest has none for what a row does not count, which makes all counts floats.
+            yield name, table.astype({c: "Int64" for c in SANITY_COUNTS if c in columns})
 
 
 def _complete_cells(

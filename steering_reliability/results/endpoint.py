@@ -115,8 +115,9 @@ def _rows(cell: Cell, found: Endpoint) -> list[dict[str, Any]]:
             "meaning": "",
         }
         if name == LEARNED:
-            row |= {"refits": len(found.refits), "meaning": _means(row, refitted)}
+            row |= {"refits": len(found.refits)}
             row |= {"refit_low": refitted.low, "refit_high": refitted.high}
+            row |= {"meaning": _means(row, refitted)}
         rows.append(row)
     return rows
 

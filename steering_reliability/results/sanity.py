@@ -22,6 +22,7 @@ SANITY_COLUMNS = (
     *("check", "cell", "split", "n", "effect", "low", "high"),
     *("change", "change_low", "change_high", "cosine", "identical", "completions", "meaning"),
 )
+SANITY_COUNTS = ("identical", "completions")
 _OUTCOME = ["text", "finish_reason", "mean_logprob", "mean_entropy", "refusal_log_odds"]
 """What two runs of one request must have alike, to the last bit."""
 
@@ -90,7 +91,7 @@ def sanity_table(
         rows.append(_row(name, other, split, effect, change, text) | numbers)
     rows += _confounds(table, cell, split, main)
     frame = pd.DataFrame(rows, columns=list(SANITY_COLUMNS))
-    return frame.astype({"identical": "Int64", "completions": "Int64"})
+    return frame.astype(dict.fromkeys(SANITY_COUNTS, "Int64"))
 
 
 def order_means(identical: int, completions: int) -> str:

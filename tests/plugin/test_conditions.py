@@ -95,6 +95,8 @@ def test_conditions_are_generated_once_and_stay_out_of_the_grid(full: Project) -
     controls = pd.read_csv(folder / "controls.csv")
     assert set(controls["condition"]) == {"default", "system-prompt-baseline", *CONDITIONS}
     sanity = pd.read_csv(folder / "tables" / "sanity.csv")
+    as_told = pd.read_csv(folder / "tables" / "sanity.csv", dtype=str)
+    assert as_told[["identical", "completions"]].dropna().to_numpy().tolist() == [["4", "4"]]
     assert list(sanity["check"][:8]) == ["main", *CONDITIONS]
     assert list(sanity["n"][:8]) == [FEW] * 7 + [2]
     assert sanity["cosine"].notna().sum() == 3

@@ -53,6 +53,7 @@ def test_the_rank_follows_what_the_cell_is_for(alpha: float, rank: list[int]) ->
     assert list(table["direction"]) == ["learned", "random-1", "random-2", "random-3"]
     assert list(table["rank"]) == rank
     assert table["meaning"][0].endswith("would come first in 1 of 4 cases")
+    assert table["meaning"][0].startswith("learning prompts and pairs drawn anew 5 times")
 
 
 def test_the_learned_row_tells_both_intervals() -> None:
