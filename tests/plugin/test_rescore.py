@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,23 @@ def test_a_misspelt_judge_names_file_and_key(judged: Project) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     told = f"{result.stdout}{result.stderr}"
     assert "scoring.refusal: found 'rule', expected rules, module:function, or hf:MODEL" in told
+
+
+def test_a_run_that_does_not_tell_how_its_layer_was_chosen_is_refused(
+    judged: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a layer that is the best of several would pass as named beforehand."""
+    assert judged.run("experiments", "-m", "smoke").ret == 0
+    path = judged.folder() / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["layer_choice"]
+    path.write_text(json.dumps(manifest))
+    monkeypatch.chdir(judged.root)
+    assert main(["rescore", str(judged.folder()), "--refusal", "rules"]) == 2
+    error = capsys.readouterr().err
+    assert "layer_choice" in error
+    assert "run the level again" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
