@@ -183,8 +183,9 @@ def learn_variants(
             save_direction(direction, files[variant])
     found = {key: load_direction(file) for key, file in files.items() if file.exists()}
     for (method, layer), direction in found.items():
-        cosine = float(direction.vector @ found.get(("response", layer), direction).vector)
-        print(f"{label}: {method} at {layer}: cosine to response {cosine:.2f}", flush=True)
+        if ("response", layer) in found:
+            cosine = float(direction.vector @ found["response", layer].vector)
+            print(f"{label}: {method} at {layer}: cosine to response {cosine:.2f}", flush=True)
     return found
 
 

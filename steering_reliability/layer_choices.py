@@ -42,7 +42,11 @@ class LayerChoice:
     @property
     def backed(self) -> bool:
         """Whether the direction leads at the other layers too."""
-        return self.elsewhere_p is not None and self.elsewhere_p <= self.needed + _ROUNDING
+        return self.elsewhere_p is not None and self.is_enough(self.elsewhere_p)
+
+    def is_enough(self, p: float) -> bool:
+        """Whether a rank p at the other layers would back up the chosen one."""
+        return p <= self.needed + _ROUNDING
 
     @property
     def times(self) -> int:

@@ -66,7 +66,7 @@ class RowMeasures:
     def _scratch_for(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # Fresh matrices of this size would be mapped and cleared by the system at every step.
         n, width = logits.shape
-        if self._scratch is None or not self._scratch[0].shape[0] >= n:
+        if self._scratch is None or self._scratch[0].shape[0] < n:
             self._scratch = logits.new_empty(n, width), logits.new_empty(n, width)
         return self._scratch[0][:n], self._scratch[1][:n]
 

@@ -82,16 +82,14 @@ class Prefiller:
         """
         if self._positions == "all":
             return
-        new: dict[Tokens, None] = {}
-        for request in requests:
-            body = request.tokens[:-1]
-            begins_alike = self._shared and body[: len(self._shared)] == self._shared
-            if begins_alike and len(body) > len(self._shared) and body not in self._prefixes:
-                new[body] = None
-        if len(new) < PROMPTS_AT_ONCE:
+        own = {
+            body: rest
+            for body in dict.fromkeys(request.tokens[:-1] for request in requests)
+            if body not in self._prefixes and (rest := self._after_shared(body))
+        }
+        if len(own) < PROMPTS_AT_ONCE:
             return
-        shared = self._prefixes.get(self._shared, lambda: self._compute(self._shared, _EMPTY))
-        own = {body: body[len(self._shared) :] for body in new}
+        shared = self._shared_prefix()
         for width, bodies in _of_like_length(own):
             shape = shared.length, width
             if self._same_bits.get(shape) is False:
@@ -111,14 +109,21 @@ class Prefiller:
         body = request.tokens[:-1]
         if self._positions == "all" and request.steering is not None:
             return _EMPTY, self._steered(body, request.steering)
-        n_shared = len(self._shared)
-        if body[:n_shared] != self._shared or not n_shared:
+        rest = self._after_shared(body)
+        if rest is None:
             return _EMPTY, self._prefixes.get(body, lambda: self._compute(body, _EMPTY))
-        shared = self._prefixes.get(self._shared, lambda: self._compute(self._shared, _EMPTY))
-        rest = body[n_shared:]
+        shared = self._shared_prefix()
         if not rest:
             return shared, _EMPTY
         return shared, self._prefixes.get(body, lambda: self._compute(rest, shared))
+
+    def _after_shared(self, body: Tokens) -> Tokens | None:
+        """What follows the beginning that all prompts share; None where it isn't there."""
+        n_shared = len(self._shared)
+        return body[n_shared:] if n_shared and body[:n_shared] == self._shared else None
+
+    def _shared_prefix(self) -> Prefix:
+        return self._prefixes.get(self._shared, lambda: self._compute(self._shared, _EMPTY))
 
     def _steered(self, tokens: Sequence[int], steering: Steering) -> Prefix:
         """A prompt that is steered itself; what lies below the steered block is shared."""

@@ -19,7 +19,6 @@ import numpy as np
 
 from steering_reliability import statistics
 from steering_reliability.cells import LEARNED, Cell, Goal
-from steering_reliability.expectations.rules import ROUNDING
 from steering_reliability.expectations.tables import ScoreTable
 from steering_reliability.expectations.verdicts import number, p_text
 from steering_reliability.layer_choices import NAMED, LayerChoice
@@ -70,7 +69,7 @@ def layer_choice(
     alone = LayerChoice(len(others) + 1)
     names = [{control.direction for control in controls} for controls in rivals.values()]
     shared = sorted(set.intersection(*names)) if names else []
-    if {cell.layer for cell in rivals} != others or 1 / (len(shared) + 1) > alone.needed + ROUNDING:
+    if {cell.layer for cell in rivals} != others or not alone.is_enough(1 / (len(shared) + 1)):
         return alone
     sign = 1 if goal == "raise" else -1
 

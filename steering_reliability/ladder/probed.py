@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,23 +92,22 @@ class LevelProbes:
 
     def lacking(self, cells: Iterable[Cell]) -> list[Cell]:
         """Those of the cells that are to be probed and were not; a stored one is looked up once."""
-        wanted = [cell for cell in cells if cell in self.digests and cell not in self._known]
-        self._known.update(
-            cell
-            for cell in wanted
-            if read_readings(self._folder, self.digests[cell], self._only) is not None
-        )
-        return [cell for cell in wanted if cell not in self._known]
+        return self._lacking(cells, self.digests, self._known, read_readings)
 
     def lacking_endpoints(self, cells: Iterable[Cell]) -> list[Cell]:
         """Those of the cells whose log-odds are to be refitted and were not."""
-        wanted = [c for c in cells if c in self.endpoints and c not in self._known_endpoints]
-        self._known_endpoints.update(
-            cell
-            for cell in wanted
-            if read_endpoint(self._folder, self.endpoints[cell], self._only) is not None
-        )
-        return [cell for cell in wanted if cell not in self._known_endpoints]
+        return self._lacking(cells, self.endpoints, self._known_endpoints, read_endpoint)
+
+    def _lacking(
+        self,
+        cells: Iterable[Cell],
+        digests: Mapping[Cell, str],
+        known: set[Cell],
+        read: Callable[[Path, str, str | None], object],
+    ) -> list[Cell]:
+        wanted = [cell for cell in cells if cell in digests and cell not in known]
+        known.update(c for c in wanted if read(self._folder, digests[c], self._only) is not None)
+        return [cell for cell in wanted if cell not in known]
 
     def read(self, cells: Sequence[Cell]) -> None:
         """Probe cells, all in one batch, and keep what is found."""

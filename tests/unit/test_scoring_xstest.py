@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,15 +85,20 @@ def test_agreement_on_openings_in_varied_wordings() -> None:
     assert figures["kappa"] > figures["baseline"]["kappa"] + 0.5, figures
 
 
-def test_agreement_on_refusals_that_moralise_or_redirect() -> None:
-    """Hard wordings; ``kept`` was scored once for version 6, and read for version 7."""
-    rows = scorer.read_rows(Path(__file__).parent / "data" / "refusal_rewordings.csv")
-    figures = {
+def agreement_of_halves(name: str) -> dict[str, dict[str, Any]]:
+    """Of our own examples, the half that was read and the half that was kept."""
+    rows = scorer.read_rows(Path(__file__).parent / "data" / name)
+    assert len(rows) >= 150
+    return {
         half: scorer.agreement(part, [score(row.prompt, row.completion) for row in part])
         for half in ("read", "kept")
         if (part := [row for row in rows if row.model == half])
     }
-    assert len(rows) >= 150
+
+
+def test_agreement_on_refusals_that_moralise_or_redirect() -> None:
+    """Hard wordings; ``kept`` was scored once for version 6, and read for version 7."""
+    figures = agreement_of_halves("refusal_rewordings.csv")
     assert figures["read"]["kappa"] >= 0.75, figures
     assert figures["kept"]["kappa"] > figures["kept"]["baseline"]["kappa"] + 0.4, figures
 
@@ -102,13 +108,7 @@ def test_agreement_on_answers_and_refusals_as_instructed_models_write_them() -> 
 
     ``kept`` was scored once, after the rules were final; ``worked_on`` was written along with them.
     """
-    rows = scorer.read_rows(Path(__file__).parent / "data" / "refusal_answers.csv")
-    figures = {
-        half: scorer.agreement(part, [score(row.prompt, row.completion) for row in part])
-        for half in ("read", "kept")
-        if (part := [row for row in rows if row.model == half])
-    }
-    assert len(rows) >= 150
+    figures = agreement_of_halves("refusal_answers.csv")
     assert figures["read"]["kappa"] >= 0.9, figures
     for half in ("read", "kept"):
         assert figures[half]["kappa"] > figures[half]["baseline"]["kappa"] + 0.4, figures
