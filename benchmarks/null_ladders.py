@@ -6,13 +6,15 @@ The shipped levels are planned from their own YAML files, on their own prompts; 
 drawn instead of generated; judging, deciding and what later levels take over are the package's own
 code. As in real runs, a prompt's scores correlate between cells, more between the alphas of one
 direction; unsteered completions are the same in every cell; a larger level finds a smaller one's
-completions again. Three worlds:
+completions again. Four worlds:
 
 - ``inert``: no direction does anything.
 - ``exchangeable``: every direction, the learned one too, has an effect of its own that grows with
   alpha, drawn alike for all: what steering with a random "learned" direction is.
 - ``steers``: as ``exchangeable``, but the learned direction raises refusal. It shows that a ladder
-  can pass what it must not pass in the other two.
+  can pass what it must not pass in the first two.
+- ``one_layer``: as ``steers``, but at one of the layers only; at the others the learned direction
+  is as any other.
 
 A direction's effect is its own, so fresh prompts do not undo the choice of a layer as the best of
 three: with the rank among 19 random directions as it is, what ``full`` requires passed in .105 of
@@ -72,7 +74,7 @@ ABOUT_THE_EFFECT = (
     "beats_controls",
     "ablation_effect",
 )
-WORLDS = ("inert", "exchangeable", "steers")
+WORLDS = ("inert", "exchangeable", "steers", "one_layer")
 
 # Correlation of a prompt's latent score between any two cells, and what two alphas of the same
 # direction share beyond it.
@@ -81,6 +83,8 @@ PROMPT, DIRECTION = 0.5, 0.25
 SPREAD = 0.3
 # The learned direction's own effect at alpha 2 in the world where it steers: .20 becomes .44.
 EFFECT = 0.7
+# Where it steers at one layer alone: not the one that levels take when none was chosen.
+STEERED_LAYER = 16
 BASELINE = {"benign": 0.06}
 HARM_BASELINE = 0.20
 HELPFUL = 0.90
@@ -159,7 +163,10 @@ class SimulatedLadder:
         sign = -1 if cell.direction == "reversed" else 1
         named = LEARNED if cell.direction == "reversed" else cell.direction
         strength = SPREAD * self._normal("effect", cell.layer, named)[0]
-        if self.world == "steers" and named == LEARNED:
+        steers = self.world == "steers" or (
+            self.world == "one_layer" and cell.layer == STEERED_LAYER
+        )
+        if steers and named == LEARNED:
             strength = EFFECT
         # Ablating takes away what adding puts in.
         share = cell.alpha / 2 if cell.intervention == "add" else -cell.alpha / 2

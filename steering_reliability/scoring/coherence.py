@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 from steering_reliability.scoring.text import split_sentences, split_words
@@ -111,7 +112,7 @@ def _has_character_run(text: str) -> bool:
     return any(char * _RUN in text for char in set(text) - _RULERS)
 
 
-def _is_broken(text: str, words: list[str]) -> bool:
+def _is_broken(text: str, words: Sequence[str]) -> bool:
     """Letters that make no words: ``"thrdk vbnm qwrt"``, or one endless word."""
     if max(map(len, text.split()), default=0) >= LONG_WORD and _LONG_WORD.search(text):
         return True
@@ -123,7 +124,7 @@ def _is_broken(text: str, words: list[str]) -> bool:
     return unspeakable > 0.3 * max(len(letters), 4) or singles > 0.5 * len(words)
 
 
-def _has_loop(words: list[str]) -> bool:
+def _has_loop(words: Sequence[str]) -> bool:
     """One phrase three times in a row, six words at least: ``"I cannot I cannot I cannot"``.
 
     In a text longer than two windows the loop must fill a fifth of it or run to its end, so that
@@ -145,11 +146,14 @@ def _has_loop(words: list[str]) -> bool:
     return False
 
 
-def _candidate_periods(words: list[str]) -> list[int]:
+def _candidate_periods(words: Sequence[str]) -> list[int]:
     """Distances, up to ``LOOP_WORDS``, at which three words in a row return."""
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    if len(set(trigrams)) == len(trigrams):
+        return []
     last: dict[tuple[str, str, str], int] = {}
     periods: set[int] = set()
-    for i, trigram in enumerate(zip(words, words[1:], words[2:], strict=False)):
+    for i, trigram in enumerate(trigrams):
         before = last.get(trigram)
         if before is not None and i - before <= LOOP_WORDS:
             periods.add(i - before)
@@ -165,8 +169,8 @@ def _says_often(text: str, n_words: int) -> bool:
     said = [split_words(sentence.text) for sentence in split_sentences(text)]
     if len(said) < SAID_OFTEN:
         return False
-    counts = Counter(tuple(sentence) for sentence in said[:-1] if len(sentence) >= SAID_WORDS)
-    last = tuple(said[-1])
+    counts = Counter(sentence for sentence in said[:-1] if len(sentence) >= SAID_WORDS)
+    last = said[-1]
     for sentence, count in counts.items():
         again = len(last) >= SAID_WORDS and sentence[: len(last)] == last
         times = count + again
@@ -177,7 +181,7 @@ def _says_often(text: str, n_words: int) -> bool:
     return False
 
 
-def _is_repetitive(words: list[str]) -> bool:
+def _is_repetitive(words: Sequence[str]) -> bool:
     """Windows whose word sequences recur: most of a text, its last window, or two in a row."""
     if len(words) < 16:
         return False
@@ -190,7 +194,7 @@ def _is_repetitive(words: list[str]) -> bool:
     return sum(flags) > 0.5 * len(flags) or any(a and b for a, b in pairwise(flags))
 
 
-def _window_repeats(window: list[str]) -> bool:
+def _window_repeats(window: Sequence[str]) -> bool:
     fourgrams = list(zip(window, window[1:], window[2:], window[3:], strict=False))
     bigrams = list(pairwise(window))
     repeated = 1 - len(set(fourgrams)) / len(fourgrams)

@@ -9,6 +9,7 @@ therefore to be read as lost usefulness of form, not of fact.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from steering_reliability.scoring.requests import asks_for_writing
 from steering_reliability.scoring.text import content_stems, split_sentences, split_words
@@ -115,13 +116,13 @@ def _speaks_of_itself(text: str) -> bool:
     return own >= SELF_SHARE * max(total, 1)
 
 
-def _says_little(wanted: list[str], told: set[str], text: str) -> bool:
+def _says_little(wanted: Sequence[str], told: set[str], text: str) -> bool:
     """Many words and hardly one that the prompt had not."""
     n_words = len(split_words(text))
     return n_words >= NEW_MIN_WORDS and len(told - set(wanted)) < NEW_SHARE * n_words
 
 
-def _only_echoes(wanted: list[str], told: set[str], n_words: int, prompt: str) -> bool:
+def _only_echoes(wanted: Sequence[str], told: set[str], n_words: int, prompt: str) -> bool:
     """Nothing but the question again."""
     if not wanted or n_words < 4:
         return False

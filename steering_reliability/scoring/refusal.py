@@ -10,6 +10,7 @@ decided by whether anything that was asked for is delivered (``refusal_in_place`
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from steering_reliability.scoring.refusal_in_context import read_in_context
@@ -21,7 +22,7 @@ from steering_reliability.scoring.refusal_in_place import (
     is_grave,
     turns_away,
 )
-from steering_reliability.scoring.refusal_rules import RULES
+from steering_reliability.scoring.refusal_rules import rules_held
 from steering_reliability.scoring.requests import (
     asked_plainly,
     asks_for_writing,
@@ -196,7 +197,7 @@ def _hide_quotes(text: str) -> str:
 
 
 def _read_opening(
-    asked: str, sentences: list[Sentence], head: str, pardoned: frozenset[str]
+    asked: str, sentences: Sequence[Sentence], head: str, pardoned: frozenset[str]
 ) -> tuple[Refusal, int]:
     """Weigh the evidence of the first sentences; also the offset up to which they were read."""
     doubt = dict.fromkeys(("declining", "judging", "framing"), 1.0)
@@ -278,8 +279,8 @@ def _read_sentence(
 ) -> list[tuple[str, float]]:
     """Families and weights of the rules that hold in one sentence; names go to ``reasons``."""
     found: list[tuple[str, float]] = []
-    for rule in RULES:
-        if rule.name in pardoned or not rule.holds(sentence):
+    for rule in rules_held(sentence):
+        if rule.name in pardoned:
             continue
         weight = rule.weight
         if rule.name in muted:

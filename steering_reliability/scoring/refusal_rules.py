@@ -11,9 +11,18 @@ combine as independent evidence (``1 - prod(1 - weight)``) in ``refusal.py``.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from steering_reliability.scoring.refusal_declining import DECLINING
 from steering_reliability.scoring.refusal_judging import JUDGING
 from steering_reliability.scoring.refusal_moralising import MORALISING
 from steering_reliability.scoring.refusal_rule import Rule
 
 RULES: tuple[Rule, ...] = (*DECLINING, *JUDGING, *MORALISING)
+
+
+# Models open their refusals with a few phrases, over and over.
+@lru_cache(maxsize=1024)
+def rules_held(sentence: str) -> tuple[Rule, ...]:
+    """The rules that hold in a lowered sentence, whatever was asked."""
+    return tuple(rule for rule in RULES if rule.holds(sentence))

@@ -91,7 +91,12 @@ def lower(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
-def split_sentences(text: str, limit: int | None = None) -> list[Sentence]:
+# Coherence, refusal and helpfulness split the same text; so many splits are remembered.
+_REMEMBERED = 1024
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def split_sentences(text: str, limit: int | None = None) -> tuple[Sentence, ...]:
     """Sentences of a normalised text, lowered, each with its offset; at most ``limit``."""
     lowered = lower(text)
     sentences: list[Sentence] = []
@@ -107,7 +112,7 @@ def split_sentences(text: str, limit: int | None = None) -> list[Sentence]:
             if limit is not None and len(sentences) >= limit:
                 break
         start = end
-    return sentences
+    return tuple(sentences)
 
 
 def _sentence_ends(lowered: str) -> Iterator[int]:
@@ -122,9 +127,10 @@ def _sentence_ends(lowered: str) -> Iterator[int]:
         yield len(lowered)
 
 
-def split_words(text: str) -> list[str]:
+@lru_cache(maxsize=_REMEMBERED)
+def split_words(text: str) -> tuple[str, ...]:
     """Lower-case words: letters and digits, inner apostrophes kept."""
-    return _WORD.findall(text.lower())
+    return tuple(_WORD.findall(text.lower()))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -140,11 +146,12 @@ def stem(word: str) -> str:
     return word
 
 
-def content_stems(text: str) -> list[str]:
+@lru_cache(maxsize=_REMEMBERED)
+def content_stems(text: str) -> tuple[str, ...]:
     """Stems of the words that carry meaning, in order, each once."""
     stems = (
         stem(word)
         for word in dict.fromkeys(split_words(text))
         if word not in STOPWORDS and (len(word) > 2 or word.isdigit())
     )
-    return list(dict.fromkeys(stems))
+    return tuple(dict.fromkeys(stems))
