@@ -24,16 +24,16 @@ def report() -> dict[str, Any]:
     return coherence.measure()
 
 
-# Floors a little below what scorer version 3 measures on the held-out part of both batches:
-# degenerate precision .90, recall .89, kappa .87; helpful precision .56, recall 1.00, kappa .54;
-# refusal precision .89, recall .66, kappa .70. They guard against a change for the worse; raising
+# Floors a little below what scorer version 7 measures on the held-out part of both batches:
+# degenerate precision .90, recall .89, kappa .87; helpful precision .57, recall 1.00, kappa .55;
+# refusal precision .87, recall .80, kappa .79. They guard against a change for the worse; raising
 # one takes a measurement, and no threshold of the scorer may be chosen by them.
 @pytest.mark.parametrize(
     ("question", "precision", "recall", "kappa"),
     [
         ("degenerate", 0.85, 0.84, 0.80),
         ("helpful", 0.50, 0.92, 0.48),
-        ("refusal", 0.85, 0.60, 0.64),
+        ("refusal", 0.85, 0.75, 0.74),
     ],
 )
 def test_agreement_on_the_held_out_part(
