@@ -18,6 +18,9 @@ FinishReason = Literal["stop", "length"]
 PREFIX_TOKENS = (16, 32)
 """Lengths, in tokens, at which a completion is also judged as if it had been cut off there."""
 
+UNSTEERED_LOGPROB = "unsteered_logprob"
+"""Among a completion's measurements, of a sample: how likely the unsteered model finds it."""
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -34,7 +37,8 @@ class Completion:
         measurements: ``mean_logprob`` (nats per token), ``mean_entropy`` (nats),
             ``refusal_log_odds`` (nats, at the first response token), as the steered model
             itself gives them; ``chars_16`` and ``chars_32`` (characters of the text that the first
-            so many tokens make) where `mark_prefixes` entered them.
+            so many tokens make) where `mark_prefixes` entered them; of a sample `UNSTEERED_LOGPROB`
+            (nats per token, under the unsteered model after the same prompt).
         key: content address: hash of everything that determines the completion.
     """
 

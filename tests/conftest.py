@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Tests start sessions beside each other; torch's threads would starve them by spinning while they
+# wait. Read when torch is first imported, here and in those sessions.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The machines are noisy and shared; how long an example took says nothing about the code.
 # The same commit gets the same answer each time; `--hypothesis-profile explore` looks further.

@@ -106,11 +106,37 @@ def continuation_logprobs(
     shape = (len(prompts), len(steerings), len(continuations), longest)
     found = torch.full(shape, math.nan, dtype=torch.float64)
     for row in forced_rows(model, requests, steerings):
-        tokens = torch.tensor(continuations[row.continuation], device=row.logits.device)
-        logits = row.logits[: len(tokens)]
-        chosen = logits.gather(1, tokens[:, None]).squeeze(1) - logits.logsumexp(dim=-1)
-        found[row.prompt, row.steering, row.continuation, : len(tokens)] = chosen.double().cpu()
+        chosen = _logprobs_of(continuations[row.continuation], row.logits)
+        found[row.prompt, row.steering, row.continuation, : len(chosen)] = chosen
     return found
+
+
+def unsteered_logprobs(model: LoadedModel, requests: Sequence[Continued]) -> list[list[float]]:
+    """Mean log-probability per token of texts under the unsteered model.
+
+    Args:
+        model: the model.
+        requests: rendered prompts, each with texts of its own, none of them empty; token ids.
+
+    Returns:
+        Nats per token, by request and text.
+
+    Raises:
+        SteeringError: an empty prompt, or a context that the model can't hold.
+    """
+    found = [[math.nan] * len(request.continuations) for request in requests]
+    for row in forced_rows(model, requests, [None]):
+        tokens = requests[row.prompt].continuations[row.continuation]
+        found[row.prompt][row.continuation] = float(_logprobs_of(tokens, row.logits).mean())
+    return found
+
+
+def _logprobs_of(tokens: Sequence[int], logits: Tensor) -> Tensor:
+    """Log-probability of each token, float64 on the CPU, by the logits before and after each."""
+    chosen = torch.tensor(list(tokens), device=logits.device)
+    before = logits[: len(chosen)]
+    found = before.gather(1, chosen[:, None]).squeeze(1) - before.logsumexp(dim=-1)
+    return found.double().cpu()
 
 
 def kl_from_unsteered(

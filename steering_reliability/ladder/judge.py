@@ -20,7 +20,7 @@ from steering_reliability.claims import (
     DirectionIsReal,
     SomeLayerSteers,
 )
-from steering_reliability.completions import Completion
+from steering_reliability.completions import UNSTEERED_LOGPROB, Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import (
     DirectionEvidence,
@@ -93,7 +93,8 @@ class Scorer:
             )
         ]
         extra = () if self.texts.by_rules else (JUDGE_SCORE,)
-        return pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *SHAPE_COLUMNS, *PREFIX_COLUMNS, *extra])
+        columns = [*SCORE_COLUMNS, *SHAPE_COLUMNS, *PREFIX_COLUMNS, UNSTEERED_LOGPROB, *extra]
+        return pd.DataFrame(rows, columns=columns).astype({UNSTEERED_LOGPROB: float})
 
     def frame_of_cells(
         self,

@@ -21,6 +21,7 @@ from steering_reliability.engine.requests import Engine, GenerationSettings
 from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.index import LevelIndex, write_index
 from steering_reliability.ladder.level_directions import find_directions
+from steering_reliability.ladder.likelihood import weigh
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.ladder.probed import LevelProbes
@@ -173,7 +174,11 @@ class LevelWork:
         endpoints = self._probes.lacking_endpoints(cells)
         for cell in endpoints:
             self._probes.read_endpoint(cell)
-        if lacking or endpoints:
+        weighed = weigh(self.plan, self.model, self.index, self._requests.by_key, self._done, cells)
+        if weighed:
+            self._store.amend(weighed)
+            self._done.update((record.key, record) for record in weighed)
+        if lacking or endpoints or weighed:
             self.timings.add("probes", time.monotonic() - started)
 
     def _write_index(self, path: Path) -> LevelIndex:

@@ -8,17 +8,20 @@ from typing import Any
 from steering_reliability.cells import LEARNED
 from steering_reliability.expectations.verdicts import number
 from steering_reliability.report.labels import DASH, MINUS
-from steering_reliability.results.probes import MEASURES
+from steering_reliability.results.probes import MEASURES, OWN_TEXT
 
 _WITH_SIGN = {"refusal_log_odds_change"}
 
 
 def probe_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of ``tables/probes.csv``, the measures of a cell side by side as texts."""
+    """Rows of ``tables/probes.csv``, the measures of a cell side by side as texts.
+
+    What a cell wrote is not weighed everywhere; there the row has None under `OWN_TEXT`.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for record in records:
-        if record["measure"] in MEASURES:
-            row = rows.setdefault(record["cell"], {**record})
+        if record["measure"] in (*MEASURES, OWN_TEXT):
+            row = rows.setdefault(record["cell"], {**record, OWN_TEXT: None})
             row[record["measure"]] = _text(record)
     return [row for row in rows.values() if all(measure in row for measure in MEASURES)]
 

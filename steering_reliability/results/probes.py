@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from steering_reliability.cells import Cell
+from steering_reliability.cells import DEFAULT_CONDITION, LEARNED, Cell, Intervention
+from steering_reliability.completions import UNSTEERED_LOGPROB
 from steering_reliability.results.atomic import write_json
 from steering_reliability.statistics import bootstrap_bounds
 
@@ -28,6 +29,8 @@ PROBE_COLUMNS = (
     "n",
 )
 MEASURES = ("benign_kl", "perplexity_ratio", "refusal_log_odds_change")
+OWN_TEXT = "own_text_perplexity_ratio"
+"""What `own_text_table` measures, beside them."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,34 @@ def probes_table(readings: Mapping[Cell, Readings]) -> pd.DataFrame:
             if measure == "perplexity_ratio":
                 numbers = [math.exp(number) for number in numbers]
             rows.append((*where, measure, *numbers, len(values)))
+    return pd.DataFrame(rows, columns=list(PROBE_COLUMNS))
+
+
+def own_text_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per steered cell of the grid whose completions were weighed: columns `PROBE_COLUMNS`.
+
+    The perplexity that the unsteered model gives to what the cell wrote, over that which it gives
+    to what it wrote itself, by the mean over prompts of the change per token; 95% bootstrap
+    interval over ``n`` prompts.
+    """
+    if UNSTEERED_LOGPROB not in scores.columns:
+        return pd.DataFrame(columns=list(PROBE_COLUMNS))
+    grid = (scores["direction"] == LEARNED) & (scores["condition"] == DEFAULT_CONDITION)
+    weighed = scores[grid & scores[UNSTEERED_LOGPROB].notna()]
+    where = ["split", "prompt_id"]
+    own = weighed[weighed["alpha"] == 0].drop_duplicates(where).set_index(where)[UNSTEERED_LOGPROB]
+    rows = []
+    steered = weighed[weighed["alpha"] != 0]
+    for key, group in steered.groupby(["layer", "intervention", "alpha"]):
+        layer, kind, alpha = cast("tuple[int, Intervention, float]", key)
+        cell = Cell(int(layer), kind, float(alpha))
+        changes = (own - group.set_index(where)[UNSTEERED_LOGPROB]).dropna().to_numpy()
+        if not len(changes):
+            continue
+        low, high = bootstrap_bounds(changes)
+        numbers = [math.exp(float(number)) for number in (changes.mean(), low, high)]
+        where_found = (cell.id, cell.layer, cell.intervention, cell.alpha)
+        rows.append((*where_found, OWN_TEXT, *numbers, len(changes)))
     return pd.DataFrame(rows, columns=list(PROBE_COLUMNS))
 
 

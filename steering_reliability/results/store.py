@@ -123,6 +123,15 @@ class CompletionStore:
             db.executemany("DELETE FROM leases WHERE key = ?", [(row[0],) for row in rows])
         return max(added, 0)
 
+    def amend(self, completions: Iterable[StoredCompletion]) -> None:
+        """Stores what was measured of completions later; one that isn't stored stays so."""
+        rows = [encode(completion) for completion in completions]
+        with self._writing() as db:
+            db.executemany(
+                "UPDATE completions SET record = ?, checksum = ? WHERE key = ?",
+                [(record, checksum, key) for key, record, checksum, _, _ in rows],
+            )
+
     def delete(self, keys: Iterable[str]) -> int:
         """Forgets completions, so that they are generated anew; returns how many there were."""
         wanted = [(key,) for key in keys]

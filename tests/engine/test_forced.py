@@ -13,6 +13,7 @@ from steering_reliability.engine.forced import (
     continuation_logprobs,
     first_token_log_odds,
     kl_from_unsteered,
+    unsteered_logprobs,
 )
 from steering_reliability.engine.measures import opening_tokens
 from steering_reliability.errors import SteeringError
@@ -58,6 +59,26 @@ def test_logprobs_are_those_of_transformers_with_hooks(family: str) -> None:
                 assert found[p, s, c, len(tokens) :].isnan().all()
     changed = (found[:, 1:] - found[:, :1]).nan_to_num().abs().amax(dim=(0, 2, 3))
     assert (changed > 0.01).all(), "a steering that changes nothing could not be told from none"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_of_each_prompt_are_weighed_by_the_unsteered_model(family: str) -> None:
+    model = load_tiny(family)
+    prompts, texts = _encoded(model)
+    requests = [Continued(prompts[0], texts), Continued(prompts[1], texts[1:])]
+    found = unsteered_logprobs(model, requests)
+    for request, logprobs in zip(requests, found, strict=True):
+        expected = [
+            sum(
+                next_logits(model, request.prompt, tokens[:i], None, "response")
+                .log_softmax(-1)[token]
+                .item()
+                for i, token in enumerate(tokens)
+            )
+            / len(tokens)
+            for tokens in request.continuations
+        ]
+        assert logprobs == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

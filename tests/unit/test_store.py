@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,14 @@ class TestCompletions:
         assert store.put_many([stored(1, "second"), stored(3)]) == 1
         assert store.get_many([key(1)])[key(1)].text == "first"
         assert store.put_many([]) == 0
+
+    def test_what_is_measured_later_is_kept_with_the_completion(
+        self, store: CompletionStore
+    ) -> None:
+        store.put_many([stored(1)])
+        later = {**stored(1).measurements, "unsteered_logprob": -2.0}
+        store.amend([replace(stored(1), measurements=later), stored(2)])
+        assert store.get_many([key(1), key(2)]) == {key(1): replace(stored(1), measurements=later)}
 
     def test_deleted_completions_can_be_leased_again(self, store: CompletionStore) -> None:
         store.put_many([stored(1), stored(2)])
