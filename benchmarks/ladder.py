@@ -21,6 +21,7 @@ import torch
 
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import Overrides, plan_level
+from steering_reliability.results.run import read_manifest
 from steering_reliability.results.store import CompletionStore
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
@@ -45,6 +46,13 @@ def run_session(level: str, artifacts: Path, *arguments: str) -> tuple[float, in
     return time.perf_counter() - started, code, _stored(artifacts) - before
 
 
+def probing_seconds(level: str, artifacts: Path) -> float:
+    """What a level's last session spent on what is read off without generating."""
+    plan = plan_level(EXPERIMENTS / "configs" / f"{level}.yaml", Overrides())
+    timings = read_manifest(ArtifactPaths(artifacts).run(plan))["timings"]
+    return float(timings.get("probes", 0.0))
+
+
 def _stored(artifacts: Path) -> int:
     path = ArtifactPaths(artifacts).store
     if not path.exists():
@@ -54,11 +62,14 @@ def _stored(artifacts: Path) -> int:
 
 
 def measure(artifacts: Path) -> list[dict[str, Any]]:
-    """Seconds and completions of every level up to each part, and the exit code of the whole."""
+    """Seconds and completions of every level up to each part, and the exit code of the whole.
+
+    Of the seconds, ``…_probing`` were spent on what is read off without generating.
+    """
     rows = []
     for level in LEVELS:
         row: dict[str, Any] = {"level": level}
-        seconds, completions = 0.0, 0
+        seconds, completions, probing = 0.0, 0, 0.0
         for part, selection in PARTS.items():
             # Smoke is one part; sessions of its own would cost more than it does.
             if level == "smoke" and part != "all":
@@ -67,10 +78,12 @@ def measure(artifacts: Path) -> list[dict[str, Any]]:
                 level, artifacts, *(["-k", selection] if selection else [])
             )
             seconds, completions = seconds + took, completions + stored
-            row |= {f"{part}_seconds": seconds, f"{part}_completions": completions}
+            probing += probing_seconds(level, artifacts)
+            told = {"seconds": seconds, "completions": completions, "probing": probing}
+            row |= {f"{part}_{name}": value for name, value in told.items()}
         for part in PARTS:
-            row.setdefault(f"{part}_seconds", seconds)
-            row.setdefault(f"{part}_completions", completions)
+            for name, value in told.items():
+                row.setdefault(f"{part}_{name}", value)
         rows.append(row)
     return rows
 
@@ -97,13 +110,16 @@ def main() -> None:
         )
         print(f"{row['level']:<12}" + "".join(counts))
     minutes = {part: sum(row[f"{part}_seconds"] for row in rows) / 60 for part in PARTS}
+    probing = {part: sum(row[f"{part}_probing"] for row in rows) / 60 for part in PARTS}
     print(
         f"the grids alone {minutes['grid']:.1f} min, with controls and claims "
         f"{minutes['controls']:.1f} min, all {minutes['all']:.1f} min, {torch.get_num_threads()} "
-        f"threads; elsewhere {ELSEWHERE_MINUTES} min on an A100"
+        f"threads; elsewhere {ELSEWHERE_MINUTES} min on an A100; of these, probes took "
+        + ", ".join(f"{found:.1f}" for found in probing.values())
+        + " min"
     )
     if options.json:
-        result = {"levels": rows, "minutes": minutes, "planned": planned}
+        result = {"levels": rows, "minutes": minutes, "probing": probing, "planned": planned}
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
