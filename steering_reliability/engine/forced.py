@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -101,7 +101,9 @@ def continuation_logprobs(
     """
     if not continuations or not all(continuations):
         raise SteeringError("continuations: found none or an empty one, expected tokens in each")
-    requests = [Continued(list(prompt), [*map(list, continuations)]) for prompt in prompts]
+    # Nothing is asked of what would follow the last token.
+    forced = [list(tokens[:-1]) for tokens in continuations]
+    requests = [Continued(list(prompt), forced) for prompt in prompts]
     longest = max(map(len, continuations))
     shape = (len(prompts), len(steerings), len(continuations), longest)
     found = torch.full(shape, math.nan, dtype=torch.float64)
@@ -125,7 +127,11 @@ def unsteered_logprobs(model: LoadedModel, requests: Sequence[Continued]) -> lis
         SteeringError: an empty prompt, or a context that the model can't hold.
     """
     found = [[math.nan] * len(request.continuations) for request in requests]
-    for row in forced_rows(model, requests, [None]):
+    forced = [
+        replace(request, continuations=[tokens[:-1] for tokens in request.continuations])
+        for request in requests
+    ]
+    for row in forced_rows(model, forced, [None]):
         tokens = requests[row.prompt].continuations[row.continuation]
         found[row.prompt][row.continuation] = float(_logprobs_of(tokens, row.logits).mean())
     return found

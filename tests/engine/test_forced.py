@@ -149,4 +149,4 @@ def test_what_cannot_be_computed_is_refused() -> None:
         kl_from_unsteered(model, [Continued([1], [[1]]), Continued([1], [[]])], [None])
     too_long = math.floor(model.text_config.max_position_embeddings)
     with pytest.raises(SteeringError, match="positions"):
-        continuation_logprobs(model, [[1] * too_long], [[1]], [None])
+        continuation_logprobs(model, [[1] * too_long], [[1, 1]], [None])
