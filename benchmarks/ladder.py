@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from steering_reliability.ladder.paths import ArtifactPaths
-from steering_reliability.ladder.plan import Overrides, plan_level
+from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
 from steering_reliability.results.run import read_manifest
 from steering_reliability.results.store import CompletionStore
 
@@ -46,9 +47,8 @@ def run_session(level: str, artifacts: Path, *arguments: str) -> tuple[float, in
     return time.perf_counter() - started, code, _stored(artifacts) - before
 
 
-def probing_seconds(level: str, artifacts: Path) -> float:
+def probing_seconds(plan: LevelPlan, artifacts: Path) -> float:
     """What a level's last session spent on what is read off without generating."""
-    plan = plan_level(EXPERIMENTS / "configs" / f"{level}.yaml", Overrides())
     timings = read_manifest(ArtifactPaths(artifacts).run(plan))["timings"]
     return float(timings.get("probes", 0.0))
 
@@ -61,15 +61,15 @@ def _stored(artifacts: Path) -> int:
         return int(store.stats().completions)
 
 
-def measure(artifacts: Path) -> list[dict[str, Any]]:
+def measure(plans: Mapping[str, LevelPlan], artifacts: Path) -> list[dict[str, Any]]:
     """Seconds and completions of every level up to each part, and the exit code of the whole.
 
     Of the seconds, ``…_probing`` were spent on what is read off without generating.
     """
     rows = []
-    for level in LEVELS:
+    for level, plan in plans.items():
         row: dict[str, Any] = {"level": level}
-        seconds, completions, probing = 0.0, 0, 0.0
+        told: dict[str, float] = {"seconds": 0.0, "completions": 0, "probing": 0.0}
         for part, selection in PARTS.items():
             # Smoke is one part; sessions of its own would cost more than it does.
             if level == "smoke" and part != "all":
@@ -77,9 +77,9 @@ def measure(artifacts: Path) -> list[dict[str, Any]]:
             took, row["exit_code"], stored = run_session(
                 level, artifacts, *(["-k", selection] if selection else [])
             )
-            seconds, completions = seconds + took, completions + stored
-            probing += probing_seconds(level, artifacts)
-            told = {"seconds": seconds, "completions": completions, "probing": probing}
+            told["seconds"] += took
+            told["completions"] += stored
+            told["probing"] += probing_seconds(plan, artifacts)
             row |= {f"{part}_{name}": value for name, value in told.items()}
         for part in PARTS:
             for name, value in told.items():
@@ -93,15 +93,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the measurements there")
     parser.add_argument("--artifacts", type=Path, help="an empty folder that is kept")
     options = parser.parse_args()
+    folder = EXPERIMENTS / "configs"
+    plans = {level: plan_level(folder / f"{level}.yaml", Overrides()) for level in LEVELS}
     with tempfile.TemporaryDirectory() as scratch:
         artifacts = (options.artifacts or Path(scratch)).resolve()
         if _stored(artifacts):
             parser.error(f"--artifacts: {artifacts} holds completions, expected an empty folder")
-        rows = measure(artifacts)
-    planned = {
-        level: plan_level(EXPERIMENTS / "configs" / f"{level}.yaml", Overrides()).n_completions
-        for level in LEVELS
-    }
+        rows = measure(plans, artifacts)
+    planned = {level: plan.n_completions for level, plan in plans.items()}
     print(f"{'level':<12}" + "".join(f"{part:>10} {'min':>6}" for part in PARTS))
     for row in rows:
         counts = (

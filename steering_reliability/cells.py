@@ -59,6 +59,11 @@ class Cell:
         return self.alpha == 0
 
     @property
+    def in_grid(self) -> bool:
+        """Whether it is of the learned direction and under the level's own conditions."""
+        return (self.direction, self.condition) == (LEARNED, DEFAULT_CONDITION)
+
+    @property
     def id(self) -> str:
         """Stable id, as in a test's name: ``layer12-add-alpha2``."""
         parts = [f"layer{self.layer}", self.intervention, f"alpha{self.alpha:g}"]

@@ -101,14 +101,11 @@ def continuation_logprobs(
     """
     if not continuations or not all(continuations):
         raise SteeringError("continuations: found none or an empty one, expected tokens in each")
-    # Nothing is asked of what would follow the last token.
-    forced = [list(tokens[:-1]) for tokens in continuations]
-    requests = [Continued(list(prompt), forced) for prompt in prompts]
+    requests = [Continued(list(prompt), [*map(list, continuations)]) for prompt in prompts]
     longest = max(map(len, continuations))
     shape = (len(prompts), len(steerings), len(continuations), longest)
     found = torch.full(shape, math.nan, dtype=torch.float64)
-    for row in forced_rows(model, requests, steerings):
-        chosen = _logprobs_of(continuations[row.continuation], row.logits)
+    for row, chosen in _token_logprobs(model, requests, steerings):
         found[row.prompt, row.steering, row.continuation, : len(chosen)] = chosen
     return found
 
@@ -127,22 +124,25 @@ def unsteered_logprobs(model: LoadedModel, requests: Sequence[Continued]) -> lis
         SteeringError: an empty prompt, or a context that the model can't hold.
     """
     found = [[math.nan] * len(request.continuations) for request in requests]
+    for row, chosen in _token_logprobs(model, requests, [None]):
+        found[row.prompt][row.continuation] = float(chosen.mean())
+    return found
+
+
+def _token_logprobs(
+    model: LoadedModel, requests: Sequence[Continued], steerings: Sequence[Steering | None]
+) -> Iterator[tuple[ForcedRow, Tensor]]:
+    """Every row with the log-probability of each of its tokens, float64 on the CPU."""
+    # Nothing is asked of what would follow the last token.
     forced = [
         replace(request, continuations=[tokens[:-1] for tokens in request.continuations])
         for request in requests
     ]
-    for row in forced_rows(model, forced, [None]):
+    for row in forced_rows(model, forced, steerings):
         tokens = requests[row.prompt].continuations[row.continuation]
-        found[row.prompt][row.continuation] = float(_logprobs_of(tokens, row.logits).mean())
-    return found
-
-
-def _logprobs_of(tokens: Sequence[int], logits: Tensor) -> Tensor:
-    """Log-probability of each token, float64 on the CPU, by the logits before and after each."""
-    chosen = torch.tensor(list(tokens), device=logits.device)
-    before = logits[: len(chosen)]
-    found = before.gather(1, chosen[:, None]).squeeze(1) - before.logsumexp(dim=-1)
-    return found.double().cpu()
+        chosen = torch.tensor(tokens, device=row.logits.device)[:, None]
+        found = row.logits.gather(1, chosen).squeeze(1) - row.logits.logsumexp(dim=-1)
+        yield row, found.double().cpu()
 
 
 def kl_from_unsteered(

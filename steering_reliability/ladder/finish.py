@@ -38,12 +38,7 @@ from steering_reliability.results.prefixes import (
     prefix_claims_table,
     prefix_lengths_table,
 )
-from steering_reliability.results.probes import (
-    PROBE_COLUMNS,
-    own_text_table,
-    probes_table,
-    read_readings,
-)
+from steering_reliability.results.probes import PROBE_COLUMNS, probes_table, read_readings
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
 from steering_reliability.results.sanity import SANITY_COLUMNS, SANITY_COUNTS, sanity_table
@@ -169,8 +164,7 @@ def _describe_probes(
     """Enter what was read off the complete cells without generating into the manifest."""
     readings = _kept(cells, index.probes, paths.probes, read_readings)
     if readings:
-        tables = [probes_table(readings), own_text_table(data.scores)]
-        data.manifest["probes"] = [row for table in tables for row in table.to_dict("records")]
+        data.manifest["probes"] = probes_table(readings, data.scores).to_dict("records")
     endpoints = _kept(cells, index.endpoints, paths.probes, read_endpoint)
     if endpoints:
         data.manifest["log_odds"] = _plain(endpoint_table(endpoints))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from steering_reliability.cells import DEFAULT_CONDITION, LEARNED, Cell
+from steering_reliability.cells import Cell
 from steering_reliability.completions import UNSTEERED_LOGPROB
 from steering_reliability.directions.residuals import Continued
 from steering_reliability.engine.forced import unsteered_logprobs
@@ -51,7 +51,7 @@ def weigh(
     }
     by_prompt: dict[tuple[int, ...], dict[str, StoredCompletion]] = {}
     for cell in cells:
-        if (cell.direction, cell.condition) != (LEARNED, DEFAULT_CONDITION):
+        if not cell.in_grid:
             continue
         for split, prompt_id, number, key in index.rows(cell):
             one = done[key]

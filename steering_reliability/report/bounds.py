@@ -9,6 +9,7 @@ import pandas as pd
 
 from steering_reliability.report import labels
 from steering_reliability.results.degenerate_bounds import BOUND_COLUMNS, DEGENERATE_BOUNDS
+from steering_reliability.results.summary import grid_rows
 
 SPLIT = "harm_test"
 
@@ -22,7 +23,7 @@ def bound_rows(folder: Path, scores: pd.DataFrame) -> list[dict[str, Any]]:
         folder: the run's folder.
         scores: one row per prompt, cell and sample, columns `summary.SCORE_COLUMNS`.
     """
-    shown = labels.grid_rows(scores[scores["split"] == SPLIT])
+    shown = grid_rows(scores[scores["split"] == SPLIT])
     if not shown["is_degenerate"].eq(True).any():
         return []
     path = folder / "tables" / f"{DEGENERATE_BOUNDS}.csv"
@@ -32,4 +33,4 @@ def bound_rows(folder: Path, scores: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     if not set(BOUND_COLUMNS).issubset(table.columns):
         return []
-    return labels.records(labels.grid_rows(table[table["split"] == SPLIT]))
+    return labels.records(grid_rows(table[table["split"] == SPLIT]))

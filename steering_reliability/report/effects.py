@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from steering_reliability.report.labels import grid_rows
+from steering_reliability.results.summary import grid_rows
 from steering_reliability.statistics import Estimate, difference_of_estimates, paired_difference
 
 

@@ -18,13 +18,13 @@ from steering_reliability.cells import Cell, Intervention
 from steering_reliability.report.labels import (
     clean,
     coherence_settings,
-    grid_rows,
     ordered_interventions,
     ordered_splits,
     records,
     with_coherence,
 )
 from steering_reliability.results.atomic import write_text
+from steering_reliability.results.summary import grid_rows
 
 if TYPE_CHECKING:
     from steering_reliability.results.run import RunData

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from steering_reliability.cells import DEFAULT_CONDITION, INTERVENTIONS, LEARNED
+from steering_reliability.cells import INTERVENTIONS
 from steering_reliability.claims import Coherence
 from steering_reliability.expectations.verdicts import number
 from steering_reliability.results.summary import SPLITS
@@ -130,12 +130,6 @@ def ordered_interventions(interventions: Iterable[str]) -> list[str]:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as dicts by column."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def grid_rows(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the learned direction; controls and other conditions have their own table."""
-    grid = (scores["direction"] == LEARNED) & (scores["condition"] == DEFAULT_CONDITION)
-    return scores[grid]
 
 
 def coherence_settings(manifest: Mapping[str, Any]) -> Coherence:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from steering_reliability.cells import DEFAULT_CONDITION, LEARNED
 from steering_reliability.report import labels
 from steering_reliability.results.prefixes import (
     CLAIM_COLUMNS,
@@ -18,6 +17,7 @@ from steering_reliability.results.prefixes import (
     prefix_sentence,
 )
 from steering_reliability.results.shapes import COMPLETION_SHAPES, TABLE_COLUMNS
+from steering_reliability.results.summary import grid_rows
 
 _SIDES = {1: "above 0", 0: "not clear of 0", -1: "below 0"}
 
@@ -38,7 +38,7 @@ def length_view(folder: Path) -> dict[str, Any] | None:
         return None
     if not (set(LENGTH_COLUMNS) <= set(table.columns) and set(CLAIM_COLUMNS) <= set(claims)):
         return None
-    grid = table[(table["direction"] == LEARNED) & (table["condition"] == DEFAULT_CONDITION)]
+    grid = grid_rows(table)
     told = _claims(claims)
     return {
         "sentence": prefix_sentence(table),

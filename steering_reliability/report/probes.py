@@ -10,6 +10,8 @@ from steering_reliability.expectations.verdicts import number
 from steering_reliability.report.labels import DASH, MINUS
 from steering_reliability.results.probes import MEASURES, OWN_TEXT
 
+# In the order of the page's columns.
+_SHOWN = ("benign_kl", "perplexity_ratio", OWN_TEXT, "refusal_log_odds_change")
 _WITH_SIGN = {"refusal_log_odds_change"}
 
 
@@ -20,10 +22,13 @@ def probe_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     rows: dict[str, dict[str, Any]] = {}
     for record in records:
-        if record["measure"] in (*MEASURES, OWN_TEXT):
+        if record["measure"] in _SHOWN:
             row = rows.setdefault(record["cell"], {**record, OWN_TEXT: None})
             row[record["measure"]] = _text(record)
-    return [row for row in rows.values() if all(measure in row for measure in MEASURES)]
+    whole = [row for row in rows.values() if all(measure in row for measure in MEASURES)]
+    for row in whole:
+        row["n"] = ", ".join(row[measure]["n"] for measure in _SHOWN if row[measure])
+    return whole
 
 
 def endpoint_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from steering_reliability.report.labels import grid_rows
+from steering_reliability.results.summary import grid_rows
 from steering_reliability.statistics import paired_difference, rate
 
 SPLIT, STYLE = "benign", "sensitive"

@@ -15,7 +15,7 @@ import pandas as pd
 from steering_reliability.cells import DEFAULT_CONDITION, LEARNED
 from steering_reliability.completions import PREFIX_TOKENS
 from steering_reliability.expectations import Verdict
-from steering_reliability.results.summary import controls_table, summarize
+from steering_reliability.results.summary import controls_table, grid_rows, summarize
 from steering_reliability.results.tables import CELL_COLUMNS, effects_table
 
 CUT_COLUMNS = (
@@ -143,7 +143,7 @@ def clear_of_zero(low: float, high: float) -> int:
 
 def prefix_sentence(table: pd.DataFrame) -> str:
     """What `prefix_lengths_table` comes to, in words, over the grid's cells."""
-    grid = table[(table["direction"] == LEARNED) & (table["condition"] == DEFAULT_CONDITION)]
+    grid = grid_rows(table)
     whole = grid[grid["tokens"] == WHOLE].set_index(_KEYS)["clear_of_zero"]
     all_made = grid.loc[grid["tokens"] == WHOLE, "completions"].sum()
     told = []

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from steering_reliability.cells import DEFAULT_CONDITION, LEARNED, Cell, Intervention
+from steering_reliability.cells import Cell, Intervention
 from steering_reliability.completions import UNSTEERED_LOGPROB
 from steering_reliability.results.atomic import write_json
+from steering_reliability.results.summary import grid_rows
 from steering_reliability.statistics import bootstrap_bounds
+
+Floats = NDArray[np.float64]
 
 PROBE_COLUMNS = (
     "cell",
@@ -30,7 +34,9 @@ PROBE_COLUMNS = (
 )
 MEASURES = ("benign_kl", "perplexity_ratio", "refusal_log_odds_change")
 OWN_TEXT = "own_text_perplexity_ratio"
-"""What `own_text_table` measures, beside them."""
+"""Told beside them of cells whose completions were weighed."""
+
+_RATIOS = ("perplexity_ratio", OWN_TEXT)
 
 
 @dataclass(frozen=True)
@@ -52,56 +58,58 @@ class Readings:
     log_odds_unsteered: tuple[float, ...]
 
 
-def probes_table(readings: Mapping[Cell, Readings]) -> pd.DataFrame:
-    """Three rows per cell, one per measure of ``MEASURES``: columns `PROBE_COLUMNS`.
+def probes_table(readings: Mapping[Cell, Readings], scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows per cell, one per measure of ``MEASURES`` and `OWN_TEXT`: columns `PROBE_COLUMNS`.
 
     ``benign_kl`` is the mean over prompts, in nats. ``perplexity_ratio`` is the steered perplexity
     over the unsteered one, by the mean over texts of the change per token.
-    ``refusal_log_odds_change`` is the mean over prompts of the paired change, in nats. Intervals
+    ``refusal_log_odds_change`` is the mean over prompts of the paired change, in nats. `OWN_TEXT`
+    is the perplexity that the unsteered model gives to what the cell wrote, over that which it
+    gives to what it wrote itself, by the mean over prompts of the change per token. Intervals
     are 95% bootstrap ones over ``n`` prompts or texts, and hold for these directions.
+
+    Args:
+        readings: by steered cell.
+        scores: the level's scores frame; `OWN_TEXT` is told of cells that were weighed.
     """
     rows = []
     for cell, found in readings.items():
-        where = (cell.id, cell.layer, cell.intervention, cell.alpha)
-        more_nll = np.subtract(found.nll, found.nll_unsteered)
-        changes = np.subtract(found.log_odds, found.log_odds_unsteered)
-        for measure, values in zip(
-            MEASURES, (np.array(found.benign_kl), more_nll, changes), strict=True
-        ):
-            low, high = bootstrap_bounds(values)
-            numbers = [float(values.mean()), float(low), float(high)]
-            if measure == "perplexity_ratio":
-                numbers = [math.exp(number) for number in numbers]
-            rows.append((*where, measure, *numbers, len(values)))
+        rows += [
+            _row(cell, "benign_kl", np.array(found.benign_kl)),
+            _row(cell, "perplexity_ratio", np.subtract(found.nll, found.nll_unsteered)),
+            _row(
+                cell,
+                "refusal_log_odds_change",
+                np.subtract(found.log_odds, found.log_odds_unsteered),
+            ),
+        ]
+    rows += [_row(cell, OWN_TEXT, changes) for cell, changes in _own_text_changes(scores)]
     return pd.DataFrame(rows, columns=list(PROBE_COLUMNS))
 
 
-def own_text_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per steered cell of the grid whose completions were weighed: columns `PROBE_COLUMNS`.
+def _row(cell: Cell, measure: str, values: Floats) -> tuple[Any, ...]:
+    low, high = bootstrap_bounds(values)
+    numbers = [float(values.mean()), float(low), float(high)]
+    if measure in _RATIOS:
+        numbers = [math.exp(number) for number in numbers]
+    where = (cell.id, cell.layer, cell.intervention, cell.alpha)
+    return (*where, measure, *numbers, len(values))
 
-    The perplexity that the unsteered model gives to what the cell wrote, over that which it gives
-    to what it wrote itself, by the mean over prompts of the change per token; 95% bootstrap
-    interval over ``n`` prompts.
-    """
+
+def _own_text_changes(scores: pd.DataFrame) -> Iterator[tuple[Cell, Floats]]:
+    """Steered cells, and by how much less likely per token their text is than the unsteered."""
     if UNSTEERED_LOGPROB not in scores.columns:
-        return pd.DataFrame(columns=list(PROBE_COLUMNS))
-    grid = (scores["direction"] == LEARNED) & (scores["condition"] == DEFAULT_CONDITION)
-    weighed = scores[grid & scores[UNSTEERED_LOGPROB].notna()]
-    where = ["split", "prompt_id"]
-    own = weighed[weighed["alpha"] == 0].drop_duplicates(where).set_index(where)[UNSTEERED_LOGPROB]
-    rows = []
+        return
+    grid = grid_rows(scores)
+    weighed = grid[grid[UNSTEERED_LOGPROB].notna()].set_index(["split", "prompt_id"])
+    own = weighed.loc[weighed["alpha"] == 0, UNSTEERED_LOGPROB]
+    own = own[~own.index.duplicated()]
     steered = weighed[weighed["alpha"] != 0]
     for key, group in steered.groupby(["layer", "intervention", "alpha"]):
         layer, kind, alpha = cast("tuple[int, Intervention, float]", key)
-        cell = Cell(int(layer), kind, float(alpha))
-        changes = (own - group.set_index(where)[UNSTEERED_LOGPROB]).dropna().to_numpy()
-        if not len(changes):
-            continue
-        low, high = bootstrap_bounds(changes)
-        numbers = [math.exp(float(number)) for number in (changes.mean(), low, high)]
-        where_found = (cell.id, cell.layer, cell.intervention, cell.alpha)
-        rows.append((*where_found, OWN_TEXT, *numbers, len(changes)))
-    return pd.DataFrame(rows, columns=list(PROBE_COLUMNS))
+        changes = (own - group[UNSTEERED_LOGPROB]).dropna().to_numpy()
+        if len(changes):
+            yield Cell(int(layer), kind, float(alpha)), changes
 
 
 def write_readings(folder: Path, digest: str, readings: Readings, run_id: str) -> None:

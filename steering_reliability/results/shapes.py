@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from steering_reliability.cells import DEFAULT_CONDITION, LEARNED
+from steering_reliability.results.summary import grid_rows
 from steering_reliability.results.tables import CELL_COLUMNS
 from steering_reliability.scoring import SHAPES
 
@@ -28,7 +28,7 @@ def shapes_table(scores: pd.DataFrame) -> pd.DataFrame:
     """
     if not set(SHAPE_COLUMNS) <= set(scores.columns):
         return pd.DataFrame(columns=list(TABLE_COLUMNS))
-    grid = scores[(scores["direction"] == LEARNED) & (scores["condition"] == DEFAULT_CONDITION)]
+    grid = grid_rows(scores)
     marks = pd.DataFrame(
         {
             "n": 1,

@@ -12,12 +12,12 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from steering_reliability.cells import DEFAULT_CONDITION, LEARNED, Cell
+from steering_reliability.cells import Cell
 from steering_reliability.claims import Coherence
 from steering_reliability.expectations import ScoreTable
 from steering_reliability.expectations.questions import coherence_gate
 from steering_reliability.expectations.tables import MissingScoresError
-from steering_reliability.results.summary import SPLITS, check_scores
+from steering_reliability.results.summary import SPLITS, check_scores, grid_rows
 from steering_reliability.statistics import critical_value, prompt_slopes, wilson_bounds
 
 MEASURES = ("refusal_log_odds", "refusal_score")
@@ -77,8 +77,7 @@ def steerability_table(scores: pd.DataFrame, coherence: Coherence | None = None)
         SteeringError: a column is missing, or a completion occurs twice.
     """
     check_scores(scores, "scores")
-    of_grid = (scores["direction"] == LEARNED) & (scores["condition"] == DEFAULT_CONDITION)
-    grid = scores[of_grid]
+    grid = grid_rows(scores)
     usable = _coherent_alphas(grid, coherence or Coherence())
     parts: dict[tuple[str, int, str], pd.DataFrame] = {}
     for key, series in _by_prompt(grid).groupby(_SERIES):

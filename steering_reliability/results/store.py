@@ -12,7 +12,6 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from steering_reliability.results.database import (
     open_database,
     patiently,
 )
+from steering_reliability.results.forks import heed_forks
 from steering_reliability.results.owners import check_owner, is_dead
 from steering_reliability.results.records import (
     DamagedRecordError,
@@ -81,7 +81,7 @@ class CompletionStore:
         self.path = Path(path)
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
-        _open_stores.add(self)
+        heed_forks(self)
         with self._reading():
             pass
 
@@ -300,14 +300,14 @@ class CompletionStore:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
         self._lock.acquire()
         self.close()
 
-    def _after_fork_in_parent(self) -> None:
+    def after_fork_in_parent(self) -> None:
         self._lock.release()
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
 
 
@@ -327,32 +327,3 @@ def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:
 
 def _marks(chunk: list[str]) -> str:
     return ", ".join("?" * len(chunk))
-
-
-_open_stores: weakref.WeakSet[CompletionStore] = weakref.WeakSet()
-_forking: list[CompletionStore] = []
-
-
-def _before_fork() -> None:
-    # Strong references: what is locked here has to be unlocked on both sides.
-    _forking.extend(_open_stores)
-    for store in _forking:
-        store._before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    while _forking:
-        _forking.pop()._after_fork_in_parent()
-
-
-def _after_fork_in_child() -> None:
-    while _forking:
-        _forking.pop()._after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

@@ -89,14 +89,14 @@ def summarize(scores: pd.DataFrame) -> pd.DataFrame:
         SteeringError: a column is missing, or a completion occurs twice.
     """
     check_scores(scores, "scores")
-    grid = scores[_is_grid(scores)]
+    grid = grid_rows(scores)
     return _table(grid)[list(SUMMARY_COLUMNS)]
 
 
 def controls_table(scores: pd.DataFrame) -> pd.DataFrame:
     """All that is not the grid: as `summarize`, with direction and condition as columns."""
     check_scores(scores, "scores")
-    controls = scores[~_is_grid(scores)]
+    controls = scores[~_of_grid(scores)]
     return _table(controls)[list(CONTROL_COLUMNS)]
 
 
@@ -122,7 +122,16 @@ def check_scores(scores: pd.DataFrame, where: str) -> None:
         )
 
 
-def _is_grid(scores: pd.DataFrame) -> pd.Series[bool]:
+def grid_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the learned direction; controls and other conditions have their own table.
+
+    Args:
+        frame: scores, or any table with the columns ``direction`` and ``condition``.
+    """
+    return frame[_of_grid(frame)]
+
+
+def _of_grid(scores: pd.DataFrame) -> pd.Series[bool]:
     return (scores["direction"] == LEARNED) & (scores["condition"] == DEFAULT_CONDITION)
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from steering_reliability.cells import DEFAULT_CONDITION, LEARNED, Cell, Goal, Intervention
+from steering_reliability.cells import LEARNED, Cell, Goal, Intervention
 from steering_reliability.results.summary import SPLITS, check_scores
 from steering_reliability.statistics import Estimate, holm, paired_difference
 
@@ -120,7 +120,7 @@ def significance_table(
     shares = _Shares(scores)
     rows = []
     for split, cell in shares.cells:
-        if cell.is_baseline or (cell.direction, cell.condition) != (LEARNED, DEFAULT_CONDITION):
+        if cell.is_baseline or not cell.in_grid:
             continue
         named = _named(split, cell) | {"p_holm": math.nan}
         found = _comparison(shares, split, cell, [cell.baseline], cell.aim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 
@@ -54,7 +55,7 @@ def test_readings_are_those_of_plain_passes() -> None:
             assert value == pytest.approx(kl, rel=1e-2, abs=1e-5)
         expected = odds[odds["cell"] == cell.id]["log_odds"]
         assert readings.log_odds == pytest.approx(list(expected))
-    table = probes_table(found)
+    table = probes_table(found, pd.DataFrame())
     ratio = table[table["measure"] == "perplexity_ratio"]["estimate"].iloc[0]
     first = found[CELLS[0]]
     more = torch.tensor(first.nll).double() - torch.tensor(first.nll_unsteered).double()
