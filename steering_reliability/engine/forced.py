@@ -2,7 +2,8 @@
 
 As in generation with ``positions: response``, the last prompt token and everything after it are
 steered and earlier prompt tokens are not; so a prompt's own pass is shared by all cells, and what
-all prompts begin with by all prompts. This module knows nothing about cells, splits or claims.
+all prompts begin with by all prompts. Up to the block that is steered a continuation's pass is
+shared by all that steer there. This module knows nothing about cells, splits or claims.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from steering_reliability.directions.residuals import Continued, common_beginnin
 from steering_reliability.engine.head import output_head
 from steering_reliability.engine.hooks import steered
 from steering_reliability.engine.limits import check_context
+from steering_reliability.engine.resumed import kept_outputs, part_of, resumed
 from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import RowSteering, Steering
 from steering_reliability.models.loaded import LoadedModel
@@ -40,12 +41,14 @@ class ForcedRow:
         steering: index of the steering.
         logits: float32 ``[len(continuation) + 1, vocabulary]``; row ``i`` is for the token after
             the first ``i`` of the continuation. Used up by the next row: copy what is to stay.
+        unsteered: what the model gives there unsteered, likewise.
     """
 
     prompt: int
     continuation: int
     steering: int
     logits: Tensor
+    unsteered: Tensor
 
 
 def forced_rows(
@@ -59,8 +62,8 @@ def forced_rows(
         steerings: ``None`` leaves the model unsteered.
 
     Yields:
-        Rows, prompts in no fixed order; those of one prompt and continuation come one after the
-        other in the order of ``steerings``.
+        Rows in no fixed order; those that share ``unsteered`` and the steered layer come one after
+        the other.
 
     Raises:
         SteeringError: an empty prompt, or a context that the model can't hold.
@@ -169,15 +172,13 @@ def kl_from_unsteered(
         raise SteeringError("requests: expected one continuation each, all of one length")
     n_positions = next(iter(lengths))[0] + 1
     found = torch.zeros(len(requests), len(steerings), n_positions, dtype=torch.float64)
-    unsteered = torch.zeros(0)
-    for row in forced_rows(model, requests, [None, *steerings]):
-        log_probabilities = row.logits.log_softmax(dim=-1)
-        if row.steering == 0:
-            unsteered = log_probabilities.clone()
-            continue
-        change = unsteered - log_probabilities
+    told, unsteered = -1, torch.zeros(0)
+    for row in forced_rows(model, requests, steerings):
+        if row.prompt != told:
+            told, unsteered = row.prompt, row.unsteered.log_softmax(dim=-1)
+        change = unsteered - row.logits.log_softmax(dim=-1)
         kl = (unsteered.exp() * change).sum(dim=-1)
-        found[row.prompt, row.steering - 1] = kl.double().cpu()
+        found[row.prompt, row.steering] = kl.double().cpu()
     return found
 
 
@@ -223,6 +224,35 @@ def _check(model: LoadedModel, requests: Sequence[Continued]) -> None:
     check_context(model, max(longest, default=0))
 
 
+@dataclass(frozen=True)
+class _Prefixes:
+    """Prompts without their last tokens, computed.
+
+    Attributes:
+        cache: keys and values of ``width`` tokens, a row per prompt.
+        lengths: how many of them are a prompt's own and not padding, ``[prompts]``.
+        width: tokens cached per row.
+    """
+
+    cache: DynamicCache
+    lengths: Tensor
+    width: int
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A prompt of a batch with one of its continuations; ``place`` is its row of the prefixes."""
+
+    place: int
+    prompt: int
+    continuation: int
+    tokens: list[int]
+
+    def row(self, steering: int, logits: Tensor, unsteered: Tensor) -> ForcedRow:
+        n = len(self.tokens)
+        return ForcedRow(self.prompt, self.continuation, steering, logits[:n], unsteered[:n])
+
+
 def _batch(
     model: LoadedModel,
     requests: Sequence[Continued],
@@ -232,39 +262,58 @@ def _batch(
     shared: DynamicCache,
 ) -> Iterator[ForcedRow]:
     own = [requests[index].prompt[n_shared:-1] for index in indices]
+    cache = copy.deepcopy(shared)
+    cache.batch_repeat_interleave(len(indices))
     width = max(map(len, own))
-    prefixes = copy.deepcopy(shared)
-    prefixes.batch_repeat_interleave(len(indices))
     if width:
-        _remember(model, padded(own), prefixes)
-    rows = [
-        (place, continuation, steering)
+        _remember(model, padded(own), cache)
+    lengths = n_shared + torch.tensor([*map(len, own)])
+    prefixes = _Prefixes(cache, lengths, n_shared + width)
+    pairs = [
+        _Pair(place, index, number, [requests[index].prompt[-1], *continuation])
         for place, index in enumerate(indices)
-        for continuation in range(len(requests[index].continuations))
-        for steering in range(len(steerings))
+        for number, continuation in enumerate(requests[index].continuations)
     ]
-    longest = max((len(c) for i in indices for c in requests[i].continuations), default=0)
-    at_once = max(1, _TOKENS_AT_ONCE // (longest + 1))
-    for start in range(0, len(rows), at_once):
-        chunk = rows[start : start + at_once]
-        places = torch.tensor([place for place, _, _ in chunk])
-        tokens = padded(
-            [
-                [requests[indices[p]].prompt[-1], *requests[indices[p]].continuations[c]]
-                for p, c, _ in chunk
-            ]
-        )
-        lengths = n_shared + torch.tensor([len(own[place]) for place, _, _ in chunk])
-        steering = RowSteering(len(chunk), model.d_model, model.device, model.dtype)
-        for row, (_, _, which) in enumerate(chunk):
-            steering.set_row(row, steerings[which])
-        cache = copy.deepcopy(prefixes)
-        cache.batch_select_indices(places.to(model.device))
-        with steered(model, steering):
-            logits = _continue(model, tokens, cache, lengths, n_shared + width).float()
-        for row, (place, continuation, which) in enumerate(chunk):
-            n = len(requests[indices[place]].continuations[continuation]) + 1
-            yield ForcedRow(indices[place], continuation, which, logits[row, :n])
+    # The longest first, so that those computed together are of like length.
+    pairs.sort(key=lambda pair: -len(pair.tokens))
+    while pairs:
+        at_once = max(1, _TOKENS_AT_ONCE // len(pairs[0].tokens))
+        yield from _steered(model, prefixes, pairs[:at_once], steerings, at_once)
+        del pairs[:at_once]
+
+
+def _steered(
+    model: LoadedModel,
+    prefixes: _Prefixes,
+    pairs: Sequence[_Pair],
+    steerings: Sequence[Steering | None],
+    at_once: int,
+) -> Iterator[ForcedRow]:
+    """Pairs under every steering, each layer's from what the unsteered model has there."""
+    by_layer: dict[int, list[int]] = {}
+    for which, steering in enumerate(steerings):
+        if steering is not None:
+            by_layer.setdefault(steering.layer, []).append(which)
+    with kept_outputs(model, by_layer) as outputs:
+        unsteered = _continue(model, prefixes, pairs)
+    for row, pair in enumerate(pairs):
+        for which, steering in enumerate(steerings):
+            if steering is None:
+                yield pair.row(which, unsteered[row], unsteered[row])
+    for layer, those in by_layer.items():
+        rows = [(row, which) for row in range(len(pairs)) for which in those]
+        for start in range(0, len(rows), at_once):
+            chunk = rows[start : start + at_once]
+            by_row = RowSteering(len(chunk), model.d_model, model.device, model.dtype)
+            for place, (_, which) in enumerate(chunk):
+                by_row.set_row(place, steerings[which])
+            sources = torch.tensor([row for row, _ in chunk], device=model.device)
+            those_pairs = [pairs[row] for row, _ in chunk]
+            below = part_of(outputs[layer], sources, max(len(pair.tokens) for pair in those_pairs))
+            with resumed(model, layer, below), steered(model, by_row):
+                logits = _continue(model, prefixes, those_pairs)
+            for (row, which), found in zip(chunk, logits, strict=True):
+                yield pairs[row].row(which, found, unsteered[row])
 
 
 def _remember(model: LoadedModel, rows: list[list[int]], cache: DynamicCache) -> None:
@@ -274,22 +323,23 @@ def _remember(model: LoadedModel, rows: list[list[int]], cache: DynamicCache) ->
         model.hf_model(input_ids=ids, past_key_values=cache, use_cache=True)
 
 
-def _continue(
-    model: LoadedModel,
-    rows: list[list[int]],
-    cache: DynamicCache,
-    lengths: Tensor,
-    n_cached: int,
-) -> Any:
-    """Logits ``[rows, tokens, vocabulary]`` of tokens after the first ``lengths`` cached ones."""
-    past = torch.arange(n_cached) < lengths[:, None]
+def _continue(model: LoadedModel, prefixes: _Prefixes, pairs: Sequence[_Pair]) -> Tensor:
+    """Logits ``[pairs, tokens, vocabulary]`` after each token of the pairs, float32."""
+    rows = padded([pair.tokens for pair in pairs])
+    places = torch.tensor([pair.place for pair in pairs])
+    lengths = prefixes.lengths[places]
+    past = torch.arange(prefixes.width) < lengths[:, None]
     mask = torch.cat([past, torch.ones(len(rows), len(rows[0]), dtype=torch.bool)], dim=1)
     positions = lengths[:, None] + torch.arange(len(rows[0]))
+    cache = copy.deepcopy(prefixes.cache)
+    cache.batch_select_indices(places.to(model.device))
     with model.packed.in_use():
-        return model.hf_model(
+        output = model.hf_model(
             input_ids=torch.tensor(rows, device=model.device),
             attention_mask=mask.long().to(model.device),
             position_ids=positions.to(model.device),
             past_key_values=cache,
             use_cache=True,
-        ).logits
+        )
+    logits: Tensor = output.logits.float()
+    return logits

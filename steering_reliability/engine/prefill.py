@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from steering_reliability.engine.attention import round_up_keys
 from steering_reliability.engine.cache import Prefix, PrefixStore, SlotCache
 from steering_reliability.engine.forward import forward
 from steering_reliability.engine.requests import Positions, Request
+from steering_reliability.engine.resumed import kept_outputs, resumed
 from steering_reliability.interventions import RowSteering, Steering
 from steering_reliability.models.loaded import LoadedModel
 
@@ -133,7 +133,7 @@ class Prefiller:
         below = self._unsteered.get((tokens, layer), lambda: self._below(tokens, layer))
         rows = self._no_steering()
         rows.set_row(0, steering)
-        with _resumed(self._model, layer, below.output):
+        with resumed(self._model, layer, below.output):
             above = self._compute(tokens, _EMPTY, rows)
         # Block `layer` reads what no steering has reached, so its keys are still shared.
         shared = slice(layer + 1)
@@ -143,17 +143,9 @@ class Prefiller:
         )
 
     def _below(self, tokens: Sequence[int], layer: int) -> _Unsteered:
-        outputs: list[Any] = []
-
-        def keep(_module: Any, _inputs: Any, output: Any) -> None:
-            outputs.append(output)
-
-        handle = self._model.blocks[layer].register_forward_hook(keep)
-        try:
+        with kept_outputs(self._model, [layer]) as outputs:
             prefix = self._compute(tokens, _EMPTY)
-        finally:
-            handle.remove()
-        return _Unsteered(prefix, outputs[0])
+        return _Unsteered(prefix, outputs[layer])
 
     def _no_steering(self, n_rows: int = 1) -> RowSteering:
         return RowSteering(n_rows, self._model.d_model, self._model.device, self._model.dtype)
@@ -213,16 +205,3 @@ def _of_like_length(
     for width, bodies in by_width.items():
         for start in range(0, len(bodies) - PROMPTS_AT_ONCE + 1, PROMPTS_AT_ONCE):
             yield width, bodies[start : start + PROMPTS_AT_ONCE]
-
-
-@contextmanager
-def _resumed(model: LoadedModel, layer: int, output: Any) -> Iterator[None]:
-    """Let blocks up to ``layer`` compute nothing, and that one give an output known before."""
-    resting = model.blocks[: layer + 1]
-    for block in resting:
-        block.forward = lambda *_, **__: output
-    try:
-        yield
-    finally:
-        for block in resting:
-            del block.forward

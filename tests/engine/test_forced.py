@@ -120,13 +120,17 @@ def test_first_token_log_odds_are_those_that_completions_carry() -> None:
     assert torch.allclose(found, by_cell.double(), atol=1e-4)
 
 
-def test_batch_mates_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("tokens_at_once", "prompts_at_once"), [(1, 1), (9, 2)])
+def test_batch_mates_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, tokens_at_once: int, prompts_at_once: int
+) -> None:
     model = load_tiny("qwen")
     prompts, continuations = _encoded(model)
     steerings = _steerings(model)
     together = continuation_logprobs(model, prompts, continuations, steerings)
-    monkeypatch.setattr("steering_reliability.engine.forced._TOKENS_AT_ONCE", 1)
-    monkeypatch.setattr("steering_reliability.engine.forced._PROMPTS_AT_ONCE", 1)
+    limits = {"_TOKENS_AT_ONCE": tokens_at_once, "_PROMPTS_AT_ONCE": prompts_at_once}
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"steering_reliability.engine.forced.{name}", limit)
     alone = continuation_logprobs(model, prompts, continuations, steerings)
     assert torch.allclose(together, alone, atol=1e-5, equal_nan=True)
 
