@@ -36,7 +36,7 @@ def choose_tokens(
     """The next token of every row.
 
     Args:
-        logits: ``[rows, vocabulary]``, float32.
+        logits: ``[rows, vocabulary]``.
         noise: uniform in [0, 1), ``[rows]``.
         temperature: 0 is greedy.
         top_p: keep the most probable tokens up to this mass (Holtzman et al. 2020).
@@ -46,7 +46,7 @@ def choose_tokens(
     """
     if temperature == 0:
         return greatest(logits)
-    probabilities = torch.softmax(logits / temperature, dim=-1)
+    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
     if top_p >= 1:
         return _in_order(probabilities, noise, top_p)
     likely, order = probabilities.topk(min(_LIKELY, probabilities.shape[-1]), dim=-1)

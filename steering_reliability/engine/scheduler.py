@@ -121,7 +121,7 @@ class SlotEngine:
         n = self._shrink(active)
         ids, positions = self._next_token[:n, None], self._cache.positions[:n, None]
         logits = forward(self._model, self._cache, ids, positions, self._steering)
-        return self._advance(logits.float(), n)
+        return self._advance(logits, n)
 
     def _admit(self) -> None:
         free = [row for row, request in enumerate(self._rows) if request is None]
