@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -62,22 +62,25 @@ def check_positions(model: LoadedModel, context: int) -> None:
         )
 
 
-def smaller_batches(slots: int, probe: Callable[[int], torch.Tensor]) -> list[int]:
+def smaller_batches(slots: int, probe: Callable[[int], torch.Tensor]) -> Iterator[int]:
     """Batch sizes below ``slots`` at which rows get the same bits as at ``slots``.
+
+    Each is found when it is asked for: a probe is a pass of the model.
 
     Args:
         slots: the run's slot count.
         probe: logits of a batch of the given size, ``[size, vocabulary]``, whose first rows are
             the same at every size.
+
+    Yields:
+        Halves of halves, up to the first at which bits differ.
     """
     # With fewer rows than threads, reductions split along a row, which changes its last bit.
     smallest = max(4, torch.get_num_threads())
-    reference = probe(slots)
-    sizes = []
     size = slots // 2
-    while size >= smallest:
-        if not torch.equal(probe(size), reference[:size]):
-            break
-        sizes.append(size)
+    if size < smallest:
+        return
+    reference = probe(slots)[:size].clone()
+    while size >= smallest and torch.equal(probe(size), reference[:size]):
+        yield size
         size //= 2
-    return sizes

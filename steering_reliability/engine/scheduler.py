@@ -73,7 +73,8 @@ class SlotEngine:
         self._generated = torch.zeros(slots, n_new, dtype=torch.long, device=device)
         self._noise = torch.zeros(slots, n_new, dtype=torch.float64, device=device)
         self._measures = RowMeasures(model, slots)
-        self._batch_sizes: list[int] | None = None
+        self._batch_sizes = [slots]
+        self._smaller = smaller_batches(slots, self._probe)
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Queue requests; slots take them in this order."""
@@ -211,9 +212,9 @@ class SlotEngine:
         n_rows = self.slots
         if self._queue or len(active) > n_rows // 2:
             return n_rows
-        if self._batch_sizes is None:
-            self._batch_sizes = smaller_batches(n_rows, self._probe)
-        n = min((size for size in self._batch_sizes if size >= len(active)), default=n_rows)
+        while self._batch_sizes[-1] // 2 >= len(active) and (size := next(self._smaller, 0)):
+            self._batch_sizes.append(size)
+        n = min(size for size in self._batch_sizes if size >= len(active))
         free = [row for row in range(n) if self._rows[row] is None]
         for source in (row for row in active if row >= n):
             self._move(source, free.pop(0))

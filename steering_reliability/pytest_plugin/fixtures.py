@@ -121,7 +121,11 @@ class Steering:
         work.ensure(list(self.plan.splits_of))
         paths = ArtifactPaths(self._session.artifacts)
         return finish_level(
-            self.plan, paths, RunFacts(self._session.run_id), ArtifactPaths(artifacts)
+            self.plan,
+            paths,
+            RunFacts(self._session.run_id),
+            ArtifactPaths(artifacts),
+            self._session.scorer(self._level),
         )
 
     def _conclude(self, verdict: Verdict) -> None:

@@ -208,11 +208,11 @@ def test_fewer_rows_at_the_tail_give_the_same_completions(
 
     monkeypatch.setattr(SlotEngine, "_move", counted)
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler, "smaller_batches", lambda *_: [])
+        patch.setattr(scheduler, "smaller_batches", lambda *_: iter([]))
         fixed = staggered()
     assert not moves
     if sizes is not None:
-        monkeypatch.setattr(scheduler, "smaller_batches", lambda *_: sizes)
+        monkeypatch.setattr(scheduler, "smaller_batches", lambda *_: iter(sizes))
     shrunk = staggered()
     if sizes is None:
         # Whatever the probe allows on this machine must not change a bit.
