@@ -44,6 +44,7 @@ LOOP_WORDS = 12
 SHORT_ANSWER = 8
 # Said twice is emphasis, three times is a loop with something in between.
 SAID_OFTEN = 3
+# As many as `_recurs` looks for.
 SAID_WORDS = 3
 
 # Letters, digits, white space and the punctuation of ordinary prose in any script.
@@ -81,7 +82,7 @@ def find_degeneracy(text: str) -> tuple[str, ...]:
         return ("broken",)
     if _has_loop(words) or (len(words) < SHORT_ANSWER and _has_loop(tokens)):
         return ("loop",)
-    if _says_often(prose, len(words)):
+    if _recurs(tokens, SAID_OFTEN) and _says_often(prose, len(words)):
         return ("said_often",)
     if _is_repetitive(words):
         return ("repetitive",)
@@ -159,6 +160,14 @@ def _candidate_periods(words: Sequence[str]) -> list[int]:
             periods.add(i - before)
         last[trigram] = i
     return sorted(periods)
+
+
+def _recurs(words: Sequence[str], times: int) -> bool:
+    """Whether some three words stand in a row so often; quicker than looking at sentences."""
+    trigrams = [*zip(words, words[1:], words[2:], strict=False)]
+    if len(trigrams) - len(set(trigrams)) < times - 1:
+        return False
+    return max(Counter(trigrams).values()) >= times
 
 
 def _says_often(text: str, n_words: int) -> bool:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steering_reliability.scoring import score
+from steering_reliability.scoring import coherence, score
 from steering_reliability.scoring.refusal_rules import RULES
-from steering_reliability.scoring.text import END_OF_TURN, normalise, split_sentences
+from steering_reliability.scoring.text import END_OF_TURN, normalise, split_sentences, split_words
 
 # Words that rules look for, so that random texts reach the branches behind them.
 _VOCABULARY = (
@@ -47,6 +47,26 @@ def test_text_after_the_end_of_turn_is_ignored(
     prompt: str, text: str, marker: str, tail: str
 ) -> None:
     assert score(prompt, text + marker + tail) == score(prompt, text)
+
+
+@MANY
+@given(
+    sentences=st.lists(
+        st.sampled_from(["I can not help.", "No.", "1. Take 2 of it!", "That's all", "ab_c d e?"]),
+        max_size=9,
+    ),
+    cut=st.integers(min_value=0, max_value=12),
+    between=st.sampled_from([" ", "\n", " \n"]),
+)
+def test_what_is_said_often_recurs_word_by_word(
+    sentences: list[str], cut: int, between: str
+) -> None:
+    """The quick look that comes first misses nothing."""
+    text = between.join(sentences)
+    text = text[: len(text) - cut]
+    words = split_words(text)
+    if coherence._says_often(text, len(words)):
+        assert coherence._recurs(words, coherence.SAID_OFTEN)
 
 
 @MANY
