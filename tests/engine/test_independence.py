@@ -224,6 +224,27 @@ def test_fewer_rows_at_the_tail_give_the_same_completions(
         assert shrunk[key].measurements == pytest.approx(completion.measurements, abs=1e-5)
 
 
+def test_slots_keep_the_shared_beginning_for_those_alone_that_begin_so() -> None:
+    """A slot is taken by prompts with and without it in turn, and stands empty in between."""
+    model = load_tiny("llama")
+    requests = plan(model, [BASELINE, *STEERED], MATES, MANY_PROMPTS)
+    n_shared = len(model.format.shared_prefix)
+    assert n_shared > 1
+    begins_otherwise = [
+        replace(request, key=f"other-{n}", tokens=request.tokens[1:])
+        for n, request in enumerate(requests)
+    ]
+    turns = [one for pair in zip(requests, begins_otherwise, strict=True) for one in pair]
+    turns = [*requests, *turns]
+    two = replace(MATES, slots=2)
+    alone = {r.key: run(model, [r], two)[r.key] for r in turns}
+    engine = SlotEngine(model, two, max(len(r.tokens) for r in turns))
+    for start in range(0, len(turns), 3):
+        together = turns[start : start + 3]
+        engine.submit(together)
+        assert drain(engine) == {request.key: alone[request.key] for request in together}
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_prompts_computed_together_are_the_same_as_alone(
     family: str, monkeypatch: pytest.MonkeyPatch
