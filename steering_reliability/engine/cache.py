@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ class _SlotLayer(CacheLayerMixin):
 
     def __init__(self, cache: SlotCache) -> None:
         super().__init__()
-        self._cache = cache
+        # Not owned: a cycle would keep gigabytes of slots until the garbage collector comes by.
+        self._cache = weakref.proxy(cache)
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         blocks, slots = self._cache.max_length // KEY_STEP, self._cache.slots

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 
@@ -76,7 +77,7 @@ class SlotEngine:
         self._noise = torch.zeros(slots, n_new, dtype=torch.float64, device=device)
         self._measures = RowMeasures(model, slots)
         self._batch_sizes = [slots]
-        self._smaller = smaller_batches(slots, self._probe)
+        self._smaller = smaller_batches(slots, partial(_probe, model))
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Queue requests; slots take them in this order."""
@@ -237,10 +238,11 @@ class SlotEngine:
         self._rows[target], self._rows[source] = self._rows[source], None
         self._park(source)
 
-    def _probe(self, n: int) -> torch.Tensor:
-        """Logits of the first rows of a fixed batch of ``n``, for the comparison of sizes."""
-        cache = SlotCache(self._model.n_layers, n, 2 * KEY_STEP, self._model.device)
-        ids = torch.arange(n, device=self._model.device)[:, None] % 997
-        cache.positions[:] = torch.arange(n, device=self._model.device) % KEY_STEP
-        idle = RowSteering(n, self._model.d_model, self._model.device, self._model.dtype)
-        return forward(self._model, cache, ids, cache.positions[:, None], idle)
+
+def _probe(model: LoadedModel, n: int) -> torch.Tensor:
+    """Logits of the first rows of a fixed batch of ``n``, for the comparison of sizes."""
+    cache = SlotCache(model.n_layers, n, 2 * KEY_STEP, model.device)
+    ids = torch.arange(n, device=model.device)[:, None] % 997
+    cache.positions[:] = torch.arange(n, device=model.device) % KEY_STEP
+    idle = RowSteering(n, model.d_model, model.device, model.dtype)
+    return forward(model, cache, ids, cache.positions[:, None], idle)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -97,3 +99,21 @@ def test_out_of_memory_with_one_slot_is_said(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SteeringError, match="out of memory with one slot"):
         drain(engine)
     assert engine.pending == len(requests)
+
+
+def test_slots_are_given_back_with_the_engine() -> None:
+    """At once, not when the garbage collector comes by: they may be gigabytes."""
+    model = load_tiny("llama")
+    given_settings = GenerationSettings(max_new_tokens=4, slots=16)
+    requests = plan(model, [BASELINE], given_settings)
+    gc.collect()
+    gc.disable()
+    try:
+        engine = SlotEngine(model, given_settings, max(len(r.tokens) for r in requests))
+        engine.submit(requests)
+        drain(engine)
+        held = [weakref.ref(part) for part in (engine, engine._cache, engine._prefiller)]
+        del engine
+        assert [part() for part in held] == [None, None, None]
+    finally:
+        gc.enable()
