@@ -31,6 +31,9 @@ class Prefix:
         return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
 
+EMPTY = Prefix((), ())
+
+
 class _SlotLayer(CacheLayerMixin):
     """A layer's slots, allocated at first use.
 
@@ -116,6 +119,7 @@ class SlotCache(Cache):
         self.max_length = round_up_keys(max_length)
         self.row_index = torch.arange(slots, device=device)
         self.positions = torch.zeros(slots, dtype=torch.long, device=device)
+        self._beginnings = [EMPTY] * slots
         self.prefill_start = 0
         self.n_keys = self.max_length
         self.written = self.positions, self.positions
@@ -157,8 +161,20 @@ class SlotCache(Cache):
         if rooms:
             torch._foreach_copy_(rooms, computed)
 
+    def write_beginning(self, row: int, prefix: Prefix) -> None:
+        """Let a row begin with what others begin with; one that does is left as it is."""
+        if self._beginnings[row] is not prefix:
+            self.write(row, 0, prefix)
+            self._beginnings[row] = prefix
+
+    def park(self, row: int) -> None:
+        """Let an empty row, which is stepped too, write after its beginning: there it costs few
+        keys and spoils nothing."""
+        self.positions[row] = self._beginnings[row].length
+
     def move_row(self, source: int, target: int) -> None:
         """Copy one row to another."""
+        self._beginnings[target] = self._beginnings[source]
         for tensor in self._tensors():
             tensor[:, target] = tensor[:, source]
 
@@ -168,6 +184,8 @@ class SlotCache(Cache):
         What stays behind is masked, but would still reach the row's next completion: a weight of
         0 times infinity is no number.
         """
+        for row in range(self.slots)[rows]:
+            self._beginnings[row] = EMPTY
         for tensor in self._tensors():
             tensor[:, rows] = 0
 

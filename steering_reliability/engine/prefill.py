@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from steering_reliability.engine.attention import round_up_keys
-from steering_reliability.engine.cache import Prefix, PrefixStore, SlotCache
+from steering_reliability.engine.cache import EMPTY, Prefix, PrefixStore, SlotCache
 from steering_reliability.engine.forward import forward
 from steering_reliability.engine.requests import Positions, Request
 from steering_reliability.engine.resumed import kept_outputs, resumed
@@ -18,7 +18,6 @@ from steering_reliability.models.loaded import LoadedModel
 
 PREFIX_BUDGET_BYTES = 1 << 30
 Tokens = tuple[int, ...]
-_EMPTY = Prefix((), ())
 # Matrix products hand the rows beyond a multiple of four (AVX2; eight with AVX-512) to other
 # kernels, and how many those are depends on the number of threads; so prompts fill such steps.
 _PREFILL_STEP = 8
@@ -108,13 +107,13 @@ class Prefiller:
         """What all prompts begin with, and what is the request's own, up to its last token."""
         body = request.tokens[:-1]
         if self._positions == "all" and request.steering is not None:
-            return _EMPTY, self._steered(body, request.steering)
+            return EMPTY, self._steered(body, request.steering)
         rest = self._after_shared(body)
         if rest is None:
-            return _EMPTY, self._prefixes.get(body, lambda: self._compute(body, _EMPTY))
+            return EMPTY, self._prefixes.get(body, lambda: self._compute(body, EMPTY))
         shared = self._shared_prefix()
         if not rest:
-            return shared, _EMPTY
+            return shared, EMPTY
         return shared, self._prefixes.get(body, lambda: self._compute(rest, shared))
 
     def _after_shared(self, body: Tokens) -> Tokens | None:
@@ -123,18 +122,18 @@ class Prefiller:
         return body[n_shared:] if n_shared and body[:n_shared] == self._shared else None
 
     def _shared_prefix(self) -> Prefix:
-        return self._prefixes.get(self._shared, lambda: self._compute(self._shared, _EMPTY))
+        return self._prefixes.get(self._shared, lambda: self._compute(self._shared, EMPTY))
 
     def _steered(self, tokens: Sequence[int], steering: Steering) -> Prefix:
         """A prompt that is steered itself; what lies below the steered block is shared."""
         if not tokens:
-            return _EMPTY
+            return EMPTY
         layer = steering.layer
         below = self._unsteered.get((tokens, layer), lambda: self._below(tokens, layer))
         rows = self._no_steering()
         rows.set_row(0, steering)
         with resumed(self._model, layer, below.output):
-            above = self._compute(tokens, _EMPTY, rows)
+            above = self._compute(tokens, EMPTY, rows)
         # Block `layer` reads what no steering has reached, so its keys are still shared.
         shared = slice(layer + 1)
         return Prefix(
@@ -144,7 +143,7 @@ class Prefiller:
 
     def _below(self, tokens: Sequence[int], layer: int) -> _Unsteered:
         with kept_outputs(self._model, [layer]) as outputs:
-            prefix = self._compute(tokens, _EMPTY)
+            prefix = self._compute(tokens, EMPTY)
         return _Unsteered(prefix, outputs[layer])
 
     def _no_steering(self, n_rows: int = 1) -> RowSteering:
@@ -154,7 +153,7 @@ class Prefiller:
         self, tokens: Sequence[int], before: Prefix, steering: RowSteering | None = None
     ) -> Prefix:
         """Compute a prompt by itself."""
-        return self._compute_all([tokens], before, steering)[0] if tokens else _EMPTY
+        return self._compute_all([tokens], before, steering)[0] if tokens else EMPTY
 
     def _compute_all(
         self,

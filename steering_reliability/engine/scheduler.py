@@ -66,8 +66,6 @@ class SlotEngine:
         device = model.device
         self.slots = slots
         self._rows: list[Request | None] = [None] * slots
-        # Tokens of the beginning that prompts share, where a slot still holds it.
-        self._n_shared = [0] * slots
         self._prefiller = Prefiller(model, self._settings.positions, self._longest_prompt)
         self._cache = SlotCache(model.n_layers, slots, self._longest_prompt + n_new, device)
         self._steering = RowSteering(slots, model.d_model, device, model.dtype)
@@ -145,9 +143,7 @@ class SlotEngine:
         settings = self._settings
         self._rows[row] = request
         shared, own = self._prefiller.prefixes_of(request)
-        if self._n_shared[row] != shared.length:
-            self._cache.write(row, 0, shared)
-            self._n_shared[row] = shared.length
+        self._cache.write_beginning(row, shared)
         self._cache.write(row, shared.length, own)
         self._cache.positions[row] = len(request.tokens) - 1
         self._steering.set_row(row, request.steering)
@@ -195,7 +191,6 @@ class SlotEngine:
         overflowed = not math.isfinite(measurements["mean_logprob"])
         if overflowed or self._model.dtype == torch.float16:
             self._cache.empty_rows(slice(row, row + 1))
-            self._n_shared[row] = 0
         self._park(row)
         return Completion(
             prompt_id=request.prompt_id,
@@ -209,8 +204,7 @@ class SlotEngine:
         )
 
     def _park(self, row: int) -> None:
-        """An empty row goes on being stepped; let it cost few keys, and spare what it holds."""
-        self._cache.positions[row] = self._n_shared[row]
+        self._cache.park(row)
         self._n_generated[row] = 0
 
     def _shrink(self, active: list[int]) -> int:
@@ -232,7 +226,6 @@ class SlotEngine:
         self._measures.move_row(source, target)
         for state in (self._cache.positions, self._next_token, self._n_generated):
             state[target] = state[source]
-        self._n_shared[target] = self._n_shared[source]
         self._generated[target] = self._generated[source]
         self._noise[target] = self._noise[source]
         self._rows[target], self._rows[source] = self._rows[source], None

@@ -17,6 +17,7 @@ from steering_reliability.cells import Cell, Intervention
 from steering_reliability.completions import Completion
 from steering_reliability.engine import generate, make_engine, scheduler
 from steering_reliability.engine.attention import KEY_STEP, round_up_keys, slot_attention
+from steering_reliability.engine.cache import Prefix, SlotCache
 from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.prefill import Prefiller
 from steering_reliability.engine.requests import GenerationSettings, Positions, Request
@@ -222,6 +223,34 @@ def test_fewer_rows_at_the_tail_give_the_same_completions(
     for key, completion in fixed.items():
         assert shrunk[key].token_ids == completion.token_ids
         assert shrunk[key].measurements == pytest.approx(completion.measurements, abs=1e-5)
+
+
+def test_a_row_holds_the_beginning_that_it_was_given_last() -> None:
+    """Whatever it was overwritten by: another beginning, another row, or nothing."""
+
+    def prefix(n: int) -> Prefix:
+        return Prefix((torch.randn(1, n, 4),), (torch.randn(1, n, 4),))
+
+    def held(row: int) -> Prefix:
+        return cache.read(row, 0, one.length)
+
+    def same(found: Prefix, expected: Prefix) -> bool:
+        pairs = zip(found.keys + found.values, expected.keys + expected.values, strict=True)
+        return all(torch.equal(a, b) for a, b in pairs)
+
+    one, other = prefix(5), prefix(5)
+    cache = SlotCache(1, 2, KEY_STEP, torch.device("cpu"))
+    for row, beginning in ((0, one), (1, other), (1, one), (1, other)):
+        cache.write_beginning(row, beginning)
+        assert same(held(row), beginning)
+    cache.move_row(1, 0)
+    cache.write_beginning(0, one)
+    assert same(held(0), one)
+    cache.empty_rows(slice(0, 1))
+    cache.write_beginning(0, one)
+    assert same(held(0), one)
+    cache.park(0)
+    assert cache.positions[0] == one.length
 
 
 def test_slots_keep_the_shared_beginning_for_those_alone_that_begin_so() -> None:
