@@ -81,11 +81,8 @@ def _read_batch(
     n_continuations = len(batch[0].continuations)
     cache.batch_repeat_interleave(n_continuations)
     rows = padded([tokens for request in batch for tokens in request.continuations])
-    lengths = torch.tensor([len(tokens) for tokens in own]).repeat_interleave(n_continuations)
-    past = torch.arange(n_shared + width) < n_shared + lengths[:, None]
-    mask = torch.cat([past, torch.ones(len(rows), len(rows[0]), dtype=torch.bool)], dim=1)
-    positions = n_shared + lengths[:, None] + torch.arange(len(rows[0]))
-    reader.run(rows, cache, mask.long(), positions)
+    lengths = n_shared + torch.tensor([*map(len, own)]).repeat_interleave(n_continuations)
+    reader.run(rows, cache, *seen_after(lengths, n_shared + width, len(rows[0])))
 
 
 def common_beginning(rows: Sequence[Sequence[int]]) -> list[int]:
@@ -102,6 +99,22 @@ def padded(rows: Sequence[Sequence[int]]) -> list[list[int]]:
     """Rows of equal length, filled on the right, where what stands before can't see it."""
     width = max(map(len, rows))
     return [[*row, *[0] * (width - len(row))] for row in rows]
+
+
+def seen_after(lengths: Tensor, n_cached: int, n_new: int) -> tuple[Tensor, Tensor]:
+    """Mask and positions of new tokens that follow a part of what is cached, row by row.
+
+    Args:
+        lengths: cached tokens of each row that are not padding, ``[rows]``.
+        n_cached: tokens cached per row, padding included.
+        n_new: new tokens per row.
+
+    Returns:
+        1 for what may be seen, ``[rows, n_cached + n_new]``, and positions ``[rows, n_new]``.
+    """
+    past = torch.arange(n_cached) < lengths[:, None]
+    new = torch.ones(len(lengths), n_new, dtype=torch.bool)
+    return torch.cat([past, new], dim=1).long(), lengths[:, None] + torch.arange(n_new)
 
 
 class _Reader:

@@ -17,7 +17,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from steering_reliability.directions.residuals import Continued, common_beginning, padded
+from steering_reliability.directions.residuals import (
+    Continued,
+    common_beginning,
+    padded,
+    seen_after,
+)
 from steering_reliability.engine.head import output_head
 from steering_reliability.engine.hooks import steered
 from steering_reliability.engine.limits import check_context
@@ -278,11 +283,11 @@ def _batch(
     pairs.sort(key=lambda pair: -len(pair.tokens))
     while pairs:
         at_once = max(1, _TOKENS_AT_ONCE // len(pairs[0].tokens))
-        yield from _steered(model, prefixes, pairs[:at_once], steerings, at_once)
+        yield from _under_all(model, prefixes, pairs[:at_once], steerings, at_once)
         del pairs[:at_once]
 
 
-def _steered(
+def _under_all(
     model: LoadedModel,
     prefixes: _Prefixes,
     pairs: Sequence[_Pair],
@@ -328,15 +333,13 @@ def _continue(model: LoadedModel, prefixes: _Prefixes, pairs: Sequence[_Pair]) -
     rows = padded([pair.tokens for pair in pairs])
     places = torch.tensor([pair.place for pair in pairs])
     lengths = prefixes.lengths[places]
-    past = torch.arange(prefixes.width) < lengths[:, None]
-    mask = torch.cat([past, torch.ones(len(rows), len(rows[0]), dtype=torch.bool)], dim=1)
-    positions = lengths[:, None] + torch.arange(len(rows[0]))
+    mask, positions = seen_after(lengths, prefixes.width, len(rows[0]))
     cache = copy.deepcopy(prefixes.cache)
     cache.batch_select_indices(places.to(model.device))
     with model.packed.in_use():
         output = model.hf_model(
             input_ids=torch.tensor(rows, device=model.device),
-            attention_mask=mask.long().to(model.device),
+            attention_mask=mask.to(model.device),
             position_ids=positions.to(model.device),
             past_key_values=cache,
             use_cache=True,

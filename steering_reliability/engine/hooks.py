@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+
+import torch
 
 from steering_reliability.interventions import RowSteering
 from steering_reliability.models.loaded import LoadedModel
+
+
+def on_residual(output: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """What a block returned, with its residual stream changed; some return a tuple around it."""
+    if isinstance(output, tuple):
+        return (change(output[0]), *output[1:])
+    return change(output)
 
 
 @contextmanager
@@ -16,9 +26,7 @@ def steered(model: LoadedModel, steering: RowSteering) -> Iterator[None]:
 
     def hook_of(layer: int) -> Any:
         def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (steering.apply(layer, output[0]), *output[1:])
-            return steering.apply(layer, output)
+            return on_residual(output, partial(steering.apply, layer))
 
         return hook
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from steering_reliability.engine.hooks import on_residual
 from steering_reliability.models.loaded import LoadedModel
 
 
@@ -50,6 +51,4 @@ def resumed(model: LoadedModel, layer: int, output: Any) -> Iterator[None]:
 
 def part_of(output: Any, rows: torch.Tensor, width: int) -> Any:
     """Some rows of what a block returned, up to ``width`` tokens."""
-    if isinstance(output, tuple):
-        return (output[0][rows, :width], *output[1:])
-    return output[rows, :width]
+    return on_residual(output, lambda residual: residual[rows, :width])

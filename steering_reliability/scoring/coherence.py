@@ -149,7 +149,7 @@ def _has_loop(words: Sequence[str]) -> bool:
 
 def _candidate_periods(words: Sequence[str]) -> list[int]:
     """Distances, up to ``LOOP_WORDS``, at which three words in a row return."""
-    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    trigrams = _trigrams(words)
     if len(set(trigrams)) == len(trigrams):
         return []
     last: dict[tuple[str, str, str], int] = {}
@@ -162,12 +162,13 @@ def _candidate_periods(words: Sequence[str]) -> list[int]:
     return sorted(periods)
 
 
+def _trigrams(words: Sequence[str]) -> list[tuple[str, str, str]]:
+    return list(zip(words, words[1:], words[2:], strict=False))
+
+
 def _recurs(words: Sequence[str], times: int) -> bool:
     """Whether some three words stand in a row so often; quicker than looking at sentences."""
-    trigrams = [*zip(words, words[1:], words[2:], strict=False)]
-    if len(trigrams) - len(set(trigrams)) < times - 1:
-        return False
-    return max(Counter(trigrams).values()) >= times
+    return max(Counter(_trigrams(words)).values(), default=0) >= times
 
 
 def _says_often(text: str, n_words: int) -> bool:
