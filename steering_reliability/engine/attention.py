@@ -2,14 +2,16 @@
 
 Grouped queries attend without repeating the key and value heads. Keys and values come in blocks of
 :data:`KEY_STEP` positions and are multiplied block by block: so a row's bits do not depend on how
-much masked room follows it. Keys lie transposed, as the product wants them: small products of a
-matrix with another's transpose take MKL about twice as long.
+much masked room follows it. Where rows have one query each, a CPU leaves the room out altogether
+(:mod:`decode_attention`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +26,24 @@ SLOT_ATTENTION = "steering_slots"
 # equal blocks avoid that. And blocks that lie together in memory are read twice as fast as slices
 # of longer rows.
 KEY_STEP = 32
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the rows of a pass see, where each has one query.
+
+    Attributes:
+        mask: the same as the model is given it, ``[rows, 1, 1, keys]``.
+        lengths: keys that each row sees, from its first on, int64, ``[rows]``.
+        n_common: how many of them all rows begin with.
+    """
+
+    mask: torch.Tensor
+    lengths: torch.Tensor
+    n_common: int
+
+
+_seen: ContextVar[Seen | None] = ContextVar("seen", default=None)
 
 
 def round_up_keys(length: int) -> int:
@@ -43,10 +63,9 @@ def slot_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention of ``[rows, heads, queries, d_head]`` over the blocks of a slot cache.
 
-    Keys are ``[blocks, rows, kv_heads, d_head, KEY_STEP]``, values ``[blocks, rows, kv_heads,
-    KEY_STEP, d_head]``, in a dtype that may be wider than the query's. ``attention_mask`` is added
-    to the scores of the last keys, as many as it has: 0, or minus infinity where a key is hidden,
-    ``[rows, 1, queries, keys]``.
+    Keys and values are ``[blocks, rows, kv_heads, KEY_STEP, d_head]``, in a dtype that may be
+    wider than the query's. ``attention_mask`` is added to the scores of the last keys, as many as
+    it has: 0, or minus infinity where a key is hidden, ``[rows, 1, queries, keys]``.
 
     Returns:
         ``[rows, queries, heads, d_head]`` and no weights, as the interface asks.
@@ -63,8 +82,17 @@ def slot_attention(
     blocks, _, kv_heads = key.shape[:3]
     groups = heads // kv_heads
     scale = d_head**-0.5 if scaling is None else scaling
+    seen = _seen.get()
+    # A model that makes its own mask of the one it is given wants more than lengths.
+    if seen is not None and seen.mask is attention_mask:
+        # Here, since compiled code takes a while to load.
+        from steering_reliability.engine.decode_attention import decode_attention
+
+        one = query[:, :, 0].to(key.dtype)
+        mixed = decode_attention(one, key, value, seen.lengths, seen.n_common, scale, softcap)
+        return mixed[:, None].to(query.dtype), None
     grouped = query.reshape(rows * kv_heads, groups * queries, d_head).to(key.dtype) * scale
-    scores = torch.cat([torch.bmm(grouped, _items(block)) for block in key], dim=-1)
+    scores = torch.cat([torch.bmm(grouped, _items(block).mT) for block in key], dim=-1)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
     scores = scores.view(rows, heads, queries, blocks * KEY_STEP)
@@ -94,11 +122,18 @@ ALL_MASK_ATTENTION_FUNCTIONS.register(SLOT_ATTENTION, _given_mask)
 
 
 @contextmanager
-def slot_attention_in(config: Any) -> Iterator[None]:
-    """Let a model attend through :func:`slot_attention` for a while, and then as before."""
+def slot_attention_in(config: Any, seen: Seen | None) -> Iterator[None]:
+    """Let a model attend through :func:`slot_attention` for a while, and then as before.
+
+    Args:
+        config: the model's.
+        seen: what rows see, where a CPU decodes.
+    """
     before = config._attn_implementation
     config._attn_implementation = SLOT_ATTENTION
+    token = _seen.set(seen)
     try:
         yield
     finally:
+        _seen.reset(token)
         config._attn_implementation = before

@@ -37,9 +37,8 @@ EMPTY = Prefix((), ())
 class _SlotLayer(CacheLayerMixin):
     """A layer's slots, allocated at first use.
 
-    Keys are ``[blocks, slots, kv_heads, d_head, KEY_STEP]``, values ``[blocks, slots, kv_heads,
-    KEY_STEP, d_head]``. On a CPU both are float32, in which small products are twice as fast as in
-    bfloat16 or float16.
+    Both are ``[blocks, slots, kv_heads, KEY_STEP, d_head]``, on a CPU in float32, in which small
+    products are twice as fast as in bfloat16 or float16.
     """
 
     is_sliding = False
@@ -55,7 +54,7 @@ class _SlotLayer(CacheLayerMixin):
         dtype = torch.float32 if key_states.device.type == "cpu" else key_states.dtype
         _, kv_heads, _, d_key = key_states.shape
         d_value = value_states.shape[3]
-        self.keys = key_states.new_zeros(blocks, slots, kv_heads, d_key, KEY_STEP, dtype=dtype)
+        self.keys = key_states.new_zeros(blocks, slots, kv_heads, KEY_STEP, d_key, dtype=dtype)
         self.values = key_states.new_zeros(blocks, slots, kv_heads, KEY_STEP, d_value, dtype=dtype)
         self.is_initialized = True
 
@@ -71,12 +70,12 @@ class _SlotLayer(CacheLayerMixin):
         if queries == 1:
             block, place = cache.written
             row = cache.row_index[:rows]
-            self.keys[block, row, :, :, place] = key_states[:, :, 0].to(self.keys.dtype)
+            self.keys[block, row, :, place] = key_states[:, :, 0].to(self.keys.dtype)
             self.values[block, row, :, place] = value_states[:, :, 0].to(self.values.dtype)
         else:
             start = cache.prefill_start
             for number, inside, outside in _segments(start, start + queries):
-                self.keys[number, :rows, ..., inside] = key_states[:, :, outside].mT
+                self.keys[number, :rows, :, inside] = key_states[:, :, outside]
                 self.values[number, :rows, :, inside] = value_states[:, :, outside]
         blocks = cache.n_keys // KEY_STEP
         return self.keys[:blocks, :rows], self.values[:blocks, :rows]
@@ -144,7 +143,7 @@ class SlotCache(Cache):
             return torch.cat(parts, dim=1)
 
         return Prefix(
-            tuple(held(layer.keys.mT) for layer in self._used()),
+            tuple(held(layer.keys) for layer in self._used()),
             tuple(held(layer.values) for layer in self._used()),
         )
 
@@ -155,7 +154,7 @@ class SlotCache(Cache):
         for layer, keys, values in zip(self.layers, prefix.keys, prefix.values, strict=False):
             if not layer.is_initialized:
                 layer.lazy_initialization(keys[None], values[None])
-            for held, states in ((layer.keys.mT, keys), (layer.values, values)):
+            for held, states in ((layer.keys, keys), (layer.values, values)):
                 rooms += [held[block, row, :, inside] for block, inside, _ in segments]
                 computed += [states[:, outside] for _, _, outside in segments]
         if rooms:
@@ -166,6 +165,11 @@ class SlotCache(Cache):
         if self._beginnings[row] is not prefix:
             self.write(row, 0, prefix)
             self._beginnings[row] = prefix
+
+    def n_common(self, rows: int) -> int:
+        """How many positions hold the same in the first rows, from their beginning on."""
+        first, *others = self._beginnings[:rows]
+        return first.length if all(other is first for other in others) else 0
 
     def park(self, row: int) -> None:
         """Let an empty row, which is stepped too, write after its beginning: there it costs few

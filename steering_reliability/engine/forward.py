@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from steering_reliability.engine.attention import slot_attention_in
+from steering_reliability.engine.attention import Seen, slot_attention_in
 from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.head import output_head
 from steering_reliability.engine.hooks import steered
+from steering_reliability.engine.openmp import has_threads
 from steering_reliability.interventions import RowSteering
 from steering_reliability.models.loaded import LoadedModel
 
@@ -35,8 +36,10 @@ def forward(
         Logits of the last query, ``[rows, vocabulary]``.
     """
     mask = _mask(positions, cache.begin(positions), cache.n_keys, model.dtype)
+    decodes = positions.shape[1] == 1 and positions.device.type == "cpu" and has_threads()
+    seen = Seen(mask, positions[:, 0] + 1, cache.n_common(len(ids))) if decodes else None
     with (
-        slot_attention_in(model.text_config),
+        slot_attention_in(model.text_config, seen),
         steered(model, steering),
         output_head(model.hf_model, needs_logits),
         model.packed.in_use(),

@@ -135,7 +135,7 @@ def test_masked_room_behind_a_row_does_not_change_its_attention(
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(4, heads, 1, d_head, generator=generator)
     blocks_of_rows = (512 // KEY_STEP, 4, key_heads)
-    keys = torch.randn(*blocks_of_rows, d_head, KEY_STEP, generator=generator)
+    keys = torch.randn(*blocks_of_rows, KEY_STEP, d_head, generator=generator)
     values = torch.randn(*blocks_of_rows, KEY_STEP, d_head, generator=generator)
     module = torch.nn.Identity()
     for valid in (5, 100, 200):

@@ -1,0 +1,203 @@
+"""One query per row, over the keys it sees: right, and the same whatever stands beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from steering_reliability.engine.attention import KEY_STEP, Seen, slot_attention, slot_attention_in
+from steering_reliability.engine.decode_attention import decode_attention
+from steering_reliability.engine.openmp import has_threads
+from steering_reliability.engine.requests import GenerationSettings
+from steering_reliability.prompts import Prompt
+from tests.engine.reference import BASELINE, STEERED, plan, run
+from tests.tiny_models import FAMILIES, load_tiny
+
+pytestmark = pytest.mark.skipif(not has_threads(), reason="torch has no GNU OpenMP threads here")
+
+
+class Rows(NamedTuple):
+    query: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+    lengths: torch.Tensor
+
+    def attend(self, n_common: int = 0, softcap: float | None = None) -> torch.Tensor:
+        scale = self.query.shape[-1] ** -0.5
+        return decode_attention(*self, n_common, scale, softcap)
+
+    def at(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """All rows' key and value there, ``[rows, kv_heads, d]``."""
+        block, inside = divmod(place, KEY_STEP)
+        return self.keys[block, :, :, inside], self.values[block, :, :, inside]
+
+    def first(self, n: int) -> Rows:
+        """Views of the first rows, as a cache gives them at the tail of a run."""
+        return Rows(self.query[:n], self.keys[:, :n], self.values[:, :n], self.lengths[:n])
+
+
+def make_rows(
+    n_rows: int, key_heads: int, groups: int, widths: tuple[int, int], n_blocks: int, seed: int
+) -> Rows:
+    generator = torch.Generator().manual_seed(seed)
+    held = (n_blocks, n_rows, key_heads, KEY_STEP)
+    return Rows(
+        torch.randn(n_rows, key_heads * groups, widths[0], generator=generator),
+        torch.randn(*held, widths[0], generator=generator),
+        torch.randn(*held, widths[1], generator=generator),
+        torch.randint(1, n_blocks * KEY_STEP + 1, (n_rows,), generator=generator),
+    )
+
+
+def expected(rows: Rows, softcap: float | None) -> torch.Tensor:
+    """The definition, in float64, row by row."""
+    groups = rows.query.shape[1] // rows.keys.shape[2]
+    outputs = []
+    for row, length in enumerate(rows.lengths.tolist()):
+        keys, values = (
+            held[:, row].transpose(0, 1).flatten(1, 2)[:, :length].double()
+            for held in (rows.keys, rows.values)
+        )
+        scores = rows.query[row].double().unflatten(0, (-1, groups)) @ keys.mT
+        scores *= rows.query.shape[-1] ** -0.5
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        outputs.append((scores.softmax(dim=-1) @ values).flatten(0, 1))
+    return torch.stack(outputs)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+shapes = st.builds(
+    make_rows,
+    n_rows=st.integers(1, 5),
+    key_heads=st.integers(1, 3),
+    groups=st.integers(1, 4),
+    widths=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    n_blocks=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+thorough = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+@thorough
+@given(rows=shapes, softcap=st.sampled_from([None, 0.5, 50.0]))
+def test_it_is_attention(rows: Rows, softcap: float | None) -> None:
+    torch.testing.assert_close(
+        rows.attend(softcap=softcap).double(), expected(rows, softcap), rtol=1e-5, atol=1e-5
+    )
+
+
+@thorough
+@given(rows=shapes, data=st.data())
+def test_a_row_has_the_same_bits_in_any_company(rows: Rows, data: st.DataObject) -> None:
+    whole = rows.attend()
+    n = data.draw(st.integers(1, len(rows.query)))
+    assert torch.equal(rows.first(n).attend(), whole[:n])
+    # What lies behind what a row sees is another completion's, and may be no number.
+    for row, length in enumerate(rows.lengths.tolist()):
+        for place in range(length, rows.keys.shape[0] * KEY_STEP):
+            for held in rows.at(place):
+                held[row] = torch.nan
+    assert torch.equal(rows.attend(), whole)
+
+
+@thorough
+@given(rows=shapes, data=st.data())
+def test_what_rows_have_in_common_can_be_read_once(rows: Rows, data: st.DataObject) -> None:
+    n_common = data.draw(st.integers(0, int(rows.lengths.min())))
+    common = [held for place in range(n_common) for held in rows.at(place)]
+    for held in common:
+        held[1:] = held[:1].clone()
+    whole = rows.attend()
+    for held in common:
+        held[1:] = torch.nan
+    assert torch.equal(rows.attend(n_common), whole)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_threads_do_not_change_a_bit(n_threads: int, threads: None) -> None:
+    rows = make_rows(2, 1, 3, (64, 64), 3, seed=0)
+    torch.set_num_threads(1)
+    alone = rows.attend()
+    torch.set_num_threads(n_threads)
+    assert torch.equal(rows.attend(), alone)
+
+
+def test_huge_scores_do_not_overflow() -> None:
+    rows = make_rows(2, 2, 2, (8, 8), 1, seed=0)
+    huge = rows._replace(query=1e18 * rows.query, keys=1e18 * rows.keys)
+    found = huge.attend()
+    torch.testing.assert_close(found.double(), expected(huge, None), rtol=1e-5, atol=1e-5)
+
+
+def test_a_mask_that_a_model_made_itself_is_obeyed() -> None:
+    rows = make_rows(3, 2, 2, (16, 16), 2, seed=0)
+    mask = torch.zeros(3, 1, 1, 2 * KEY_STEP)
+    mask = mask.masked_fill(torch.arange(2 * KEY_STEP) >= rows.lengths[:, None, None, None], -1e9)
+    seen = Seen(mask, rows.lengths, 0)
+    config = load_tiny("llama").text_config
+    query, module = rows.query[:, :, None], torch.nn.Identity()
+    own = mask.clone()
+    own[:, :, :, 0] = -torch.inf
+    with slot_attention_in(config, seen):
+        given_back = slot_attention(module, query, rows.keys, rows.values, mask)[0]
+        changed = slot_attention(module, query, rows.keys, rows.values, own)[0]
+    assert torch.equal(given_back[:, 0], rows.attend())
+    without_first = slot_attention(module, query, rows.keys, rows.values, own)[0]
+    assert torch.equal(changed, without_first)
+    assert not torch.allclose(changed, given_back, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_decodes_so_and_as_without(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_tiny(family)
+    generation = GenerationSettings(max_new_tokens=8, slots=4)
+    requests = plan(model, [BASELINE, *STEERED], generation)
+    calls = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        calls.append(arguments)
+        return decode_attention(*arguments)
+
+    monkeypatch.setattr("steering_reliability.engine.decode_attention.decode_attention", counted)
+    done = run(model, requests, generation)
+    assert calls
+    calls.clear()
+    monkeypatch.setattr("steering_reliability.engine.forward.has_threads", lambda: False)
+    without = run(model, requests, generation)
+    assert not calls
+    for key, completion in done.items():
+        assert without[key].measurements == pytest.approx(completion.measurements, abs=1e-4)
+        assert without[key].token_ids == completion.token_ids
+
+
+def test_a_common_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_tiny("llama")
+    generation = GenerationSettings(max_new_tokens=3, slots=4)
+    requests = plan(
+        model, [BASELINE], generation, [Prompt(id=f"p{n}", text="x" * n) for n in (1, 2, 3, 4)]
+    )
+    read = []
+
+    def noted(*arguments: Any) -> torch.Tensor:
+        read.append(arguments[4])
+        return decode_attention(*arguments)
+
+    monkeypatch.setattr("steering_reliability.engine.decode_attention.decode_attention", noted)
+    run(model, requests, generation)
+    assert set(read[-model.n_layers :]) == {len(model.format.shared_prefix)}
