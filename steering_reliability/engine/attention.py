@@ -3,7 +3,7 @@
 Grouped queries attend without repeating the key and value heads. Keys and values come in blocks of
 :data:`KEY_STEP` positions and are multiplied block by block: so a row's bits do not depend on how
 much masked room follows it. Where rows have one query each, a CPU leaves the room out altogether
-(:mod:`decode_attention`).
+(:func:`.kernels.decode_attention`).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def slot_attention(
     # A model that makes its own mask of the one it is given wants more than lengths.
     if seen is not None and seen.mask is attention_mask:
         # Here, since compiled code takes a while to load.
-        from steering_reliability.engine.decode_attention import decode_attention
+        from steering_reliability.engine.kernels import decode_attention
 
         one = query[:, :, 0].to(key.dtype)
         mixed = decode_attention(one, key, value, seen.lengths, seen.n_common, scale, softcap)

@@ -12,6 +12,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from steering_reliability.engine.attention import KEY_STEP, round_up_keys
+from steering_reliability.engine.openmp import has_threads
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,7 @@ class _SlotLayer(CacheLayerMixin):
         cache = self._cache
         rows, queries = key_states.shape[0], key_states.shape[2]
         if queries == 1:
-            block, place = cache.written
-            row = cache.row_index[:rows]
-            self.keys[block, row, :, place] = key_states[:, :, 0].to(self.keys.dtype)
-            self.values[block, row, :, place] = value_states[:, :, 0].to(self.values.dtype)
+            self._write_tokens((key_states[:, :, 0], value_states[:, :, 0]))
         else:
             start = cache.prefill_start
             for number, inside, outside in _segments(start, start + queries):
@@ -79,6 +77,20 @@ class _SlotLayer(CacheLayerMixin):
                 self.values[number, :rows, :, inside] = value_states[:, :, outside]
         blocks = cache.n_keys // KEY_STEP
         return self.keys[:blocks, :rows], self.values[:blocks, :rows]
+
+    def _write_tokens(self, states: tuple[torch.Tensor, torch.Tensor]) -> None:
+        assert self.keys is not None
+        assert self.values is not None
+        cache, held = self._cache, (self.keys, self.values)
+        block, place = cache.written
+        if cache.is_compiled:
+            # Here, since compiled code takes a while to load.
+            from steering_reliability.engine.kernels import write_tokens
+
+            write_tokens(held, states, block, place)
+            return
+        for old, new in zip(held, states, strict=True):
+            old[block, cache.row_index[: len(new)], :, place] = new.to(old.dtype)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self._cache.n_keys, 0
@@ -111,6 +123,9 @@ class SlotCache(Cache):
         slots: rows.
         max_length: room per row in tokens; rounded up to the key step.
         device: where the model is.
+
+    Attributes:
+        is_compiled: whether decoding goes through :mod:`.kernels`.
     """
 
     def __init__(self, n_layers: int, slots: int, max_length: int, device: torch.device) -> None:
@@ -122,6 +137,7 @@ class SlotCache(Cache):
         self.prefill_start = 0
         self.n_keys = self.max_length
         self.written = self.positions, self.positions
+        self.is_compiled = device.type == "cpu" and has_threads()
         super().__init__(layers=[_SlotLayer(self) for _ in range(n_layers)])
 
     def begin(self, positions: torch.Tensor) -> int:

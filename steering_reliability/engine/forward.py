@@ -8,7 +8,6 @@ from steering_reliability.engine.attention import Seen, slot_attention_in
 from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.head import output_head
 from steering_reliability.engine.hooks import steered
-from steering_reliability.engine.openmp import has_threads
 from steering_reliability.interventions import RowSteering
 from steering_reliability.models.loaded import LoadedModel
 
@@ -36,8 +35,9 @@ def forward(
         Logits of the last query, ``[rows, vocabulary]``.
     """
     mask = _mask(positions, cache.begin(positions), cache.n_keys, model.dtype)
-    decodes = positions.shape[1] == 1 and positions.device.type == "cpu" and has_threads()
-    seen = Seen(mask, positions[:, 0] + 1, cache.n_common(len(ids))) if decodes else None
+    seen = None
+    if cache.is_compiled and positions.shape[1] == 1:
+        seen = Seen(mask, positions[:, 0] + 1, cache.n_common(len(ids)))
     with (
         slot_attention_in(model.text_config, seen),
         steered(model, steering),

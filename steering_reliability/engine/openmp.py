@@ -7,11 +7,13 @@ milliseconds after each operation.
 from __future__ import annotations
 
 import ctypes
+import sys
 from functools import cache
 from typing import Any
 
 import torch
 
+_START = "GOMP_parallel"
 # What tells a function which thread it is on, and of how many.
 THREAD, THREADS = "omp_get_thread_num", "omp_get_num_threads"
 
@@ -19,8 +21,9 @@ THREAD, THREADS = "omp_get_thread_num", "omp_get_num_threads"
 @cache
 def has_threads() -> bool:
     """Whether torch's threads take such work: where they are GNU OpenMP's, as on Linux."""
-    loaded = ctypes.CDLL(None)
-    return all(hasattr(loaded, name) for name in ("GOMP_parallel", THREAD, THREADS))
+    if sys.platform != "linux":
+        return False
+    return all(hasattr(ctypes.CDLL(None), name) for name in (_START, THREAD, THREADS))
 
 
 def address_of(function: str) -> int:
@@ -33,12 +36,12 @@ def run_on_threads(function: int, argument: int) -> None:
 
     Returns once all have returned.
     """
-    _parallel()(function, argument, torch.get_num_threads(), 0)
+    _start()(function, argument, torch.get_num_threads(), 0)
 
 
 @cache
-def _parallel() -> Any:
-    parallel = ctypes.CDLL(None).GOMP_parallel
-    parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    parallel.restype = None
-    return parallel
+def _start() -> Any:
+    start = getattr(ctypes.CDLL(None), _START)
+    start.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    start.restype = None
+    return start

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from steering_reliability.engine.attention import KEY_STEP, Seen, slot_attention, slot_attention_in
-from steering_reliability.engine.decode_attention import decode_attention
+from steering_reliability.engine.kernels import decode_attention
 from steering_reliability.engine.openmp import has_threads
 from steering_reliability.engine.requests import GenerationSettings
 from steering_reliability.prompts import Prompt
@@ -174,11 +174,11 @@ def test_every_family_decodes_so_and_as_without(
         calls.append(arguments)
         return decode_attention(*arguments)
 
-    monkeypatch.setattr("steering_reliability.engine.decode_attention.decode_attention", counted)
+    monkeypatch.setattr("steering_reliability.engine.kernels.decode_attention", counted)
     done = run(model, requests, generation)
     assert calls
     calls.clear()
-    monkeypatch.setattr("steering_reliability.engine.forward.has_threads", lambda: False)
+    monkeypatch.setattr("steering_reliability.engine.cache.has_threads", lambda: False)
     without = run(model, requests, generation)
     assert not calls
     for key, completion in done.items():
@@ -198,6 +198,6 @@ def test_a_common_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> Non
         read.append(arguments[4])
         return decode_attention(*arguments)
 
-    monkeypatch.setattr("steering_reliability.engine.decode_attention.decode_attention", noted)
+    monkeypatch.setattr("steering_reliability.engine.kernels.decode_attention", noted)
     run(model, requests, generation)
     assert set(read[-model.n_layers :]) == {len(model.format.shared_prefix)}
