@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from steering_reliability.models.loaded import LoadedModel
 
 METHOD = "contrastive_prefix"
-METHOD_VERSION = "1"
+METHOD_VERSION = "2"
 """Raised whenever the same input would give another direction; part of every cached file's key."""
 
 DEFAULT_PAIRS: tuple[tuple[str, str], ...] = (

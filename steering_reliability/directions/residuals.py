@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Enough rows for matrix products at full speed; few enough for the memory that they share.
 _PROMPTS_AT_ONCE = 8
+_LENGTH_STEP = 5
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,44 @@ def read_continuations(
             # Of like length, so that little is padded.
             indices = longest_prompts_last[start : start + _PROMPTS_AT_ONCE]
             batch = [requests[index] for index in indices]
-            _read_batch(reader, batch, len(begin), copy.deepcopy(shared))
-            for layer, residual in reader.residuals.items():
-                shape = (len(batch), -1, *residual.shape[1:])
-                reader.residuals[layer] = residual.float().cpu().reshape(shape)
+            read = _read_batch(reader, batch, len(begin), copy.deepcopy(shared))
             for row, index in enumerate(indices):
-                yield index, {layer: reader.residuals[layer][row] for layer in layers}
+                yield index, {layer: read[layer][row] for layer in layers}
 
 
 def _read_batch(
     reader: _Reader, batch: list[Continued], n_shared: int, cache: DynamicCache
-) -> None:
+) -> dict[int, Tensor]:
+    """Per layer ``[prompts, n_continuations, longest, d_model]``, float32, on the CPU."""
     cache.batch_repeat_interleave(len(batch))
     own = [request.prompt[n_shared:] for request in batch]
     width = max(map(len, own))
     if width:
         # What is padded on the right can't be seen by what stands before it.
         reader.run(padded(own), cache)
-    n_continuations = len(batch[0].continuations)
-    cache.batch_repeat_interleave(n_continuations)
-    rows = padded([tokens for request in batch for tokens in request.continuations])
-    lengths = n_shared + torch.tensor([*map(len, own)]).repeat_interleave(n_continuations)
-    reader.run(rows, cache, *seen_after(lengths, n_shared + width, len(rows[0])))
+    lengths = n_shared + torch.tensor([*map(len, own)])
+    by_number = [*zip(*(request.continuations for request in batch), strict=True)]
+    longest = [max(map(len, texts)) for texts in by_number]
+    read: dict[int, Tensor] = {}
+    for numbers in _of_like_length(longest):
+        rows = padded([request.continuations[n] for request in batch for n in numbers])
+        seen = seen_after(lengths.repeat_interleave(len(numbers)), n_shared + width, len(rows[0]))
+        continued = copy.deepcopy(cache)
+        continued.batch_repeat_interleave(len(numbers))
+        reader.run(rows, continued, *seen)
+        for layer, residual in reader.residuals.items():
+            part = residual.float().cpu().unflatten(0, (len(batch), len(numbers)))
+            shape = (len(batch), len(longest), max(longest), part.shape[-1])
+            read.setdefault(layer, torch.zeros(shape))[:, numbers, : len(rows[0])] = part
+    return read
+
+
+def _of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices, in groups whose texts fill as many steps: so little is padded."""
+    by_steps: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        by_steps.setdefault(max(1, -(-length // _LENGTH_STEP)), []).append(index)
+    return [*by_steps.values()]
 
 
 def common_beginning(rows: Sequence[Sequence[int]]) -> list[int]:

@@ -234,7 +234,7 @@ class SlotEngine:
 
 def _probe(model: LoadedModel, n: int) -> torch.Tensor:
     """Logits of the first rows of a fixed batch of ``n``, for the comparison of sizes."""
-    cache = SlotCache(model.n_layers, n, 2 * KEY_STEP, model.device)
+    cache = SlotCache(model.n_layers, n, KEY_STEP, model.device)
     ids = torch.arange(n, device=model.device)[:, None] % 997
     cache.positions[:] = torch.arange(n, device=model.device) % KEY_STEP
     idle = RowSteering(n, model.d_model, model.device, model.dtype)

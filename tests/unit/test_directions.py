@@ -236,8 +236,9 @@ def test_nothing_after_the_deepest_layer_runs_and_prompts_run_once() -> None:
     assert shared > 0
     own = len(PROMPTS) * (max(map(len, encoded)) - shared)
     prefixes = [len(model.format.encode_response(text)) for pair in PAIRS for text in pair]
-    rows = len(PROMPTS) * len(prefixes) * max(prefixes)
-    assert counts["block0"] == shared + own + rows
+    continued = counts["block0"] - shared - own
+    # Padded to the longest of like length.
+    assert sum(prefixes) <= continued / len(PROMPTS) <= len(prefixes) * max(prefixes)
     # The reader's hook, which ends the pass, comes before this test's at the deepest layer.
     assert {name for name, count in counts.items() if count} <= {"block0", "block1"}
 

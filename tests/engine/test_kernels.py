@@ -1,7 +1,8 @@
-"""One query per row, over the keys it sees: right, and the same whatever stands beside them."""
+"""Compiled code for decoding: right, and the same for a row whatever stands beside it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from steering_reliability.engine.attention import KEY_STEP, Seen, slot_attention, slot_attention_in
-from steering_reliability.engine.kernels import decode_attention
+from steering_reliability.engine.kernels import decode_attention, log_masses, write_tokens
 from steering_reliability.engine.openmp import has_threads
 from steering_reliability.engine.requests import GenerationSettings
 from steering_reliability.prompts import Prompt
@@ -201,3 +202,57 @@ def test_a_common_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("steering_reliability.engine.kernels.decode_attention", noted)
     run(model, requests, generation)
     assert set(read[-model.n_layers :]) == {len(model.format.shared_prefix)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@thorough
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 300)),
+    spread=st.sampled_from([0.0, 1.0, 100.0]),
+    seed=st.integers(0, 1000),
+)
+def test_masses_are_those_of_the_logits(
+    dtype: torch.dtype, shape: tuple[int, int], spread: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = (spread * torch.randn(shape, generator=generator)).to(dtype)
+    normaliser, entropy = log_masses(logits)
+    log_probabilities = logits.double().log_softmax(dim=-1)
+    expected_entropy = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
+    close = {"rtol": 1e-5, "atol": 1e-4}
+    torch.testing.assert_close(normaliser.double(), logits.double().logsumexp(-1), **close)
+    torch.testing.assert_close(entropy.double(), expected_entropy, **close)
+    first = log_masses(logits[:1])
+    assert torch.equal(normaliser[:1], first[0])
+    assert torch.equal(entropy[:1], first[1])
+
+
+def test_a_mass_of_no_number_is_none() -> None:
+    logits = torch.zeros(3, 100)
+    logits[0, 70], logits[1, 99] = torch.nan, torch.inf
+    normaliser, entropy = log_masses(logits)
+    assert normaliser[:2].isfinite().tolist() == [False, False]
+    assert entropy[:2].isfinite().tolist() == [False, False]
+    assert float(normaliser[2]) == pytest.approx(math.log(100))
+
+
+@thorough
+@given(rows=shapes, dtype=st.sampled_from([torch.float32, torch.bfloat16]), data=st.data())
+def test_tokens_are_written_where_they_belong_and_nowhere_else(
+    rows: Rows, dtype: torch.dtype, data: st.DataObject
+) -> None:
+    n = data.draw(st.integers(1, len(rows.query)))
+    n_blocks, _, key_heads = rows.keys.shape[:3]
+    positions = torch.tensor(
+        data.draw(st.lists(st.integers(0, n_blocks * KEY_STEP - 1), min_size=n, max_size=n))
+    )
+    block, place = positions // KEY_STEP, positions % KEY_STEP
+    states = tuple(
+        torch.randn(n, key_heads, held.shape[-1]).to(dtype) for held in (rows.keys, rows.values)
+    )
+    held = rows.keys.clone(), rows.values.clone()
+    for old, new in zip(held, states, strict=True):
+        old[block, torch.arange(n), :, place] = new.float()
+    write_tokens((rows.keys, rows.values), (states[0], states[1]), block, place)
+    assert torch.equal(rows.keys, held[0])
+    assert torch.equal(rows.values, held[1])
