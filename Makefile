@@ -34,7 +34,7 @@ lint: $(STAMP)  ## ruff: lint and format check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)  ## mypy on the package
+types: $(STAMP)  ## mypy on the package and its benchmarks
 	$(BIN)/mypy
 
 unit: $(STAMP)  ## unit, engine and plugin tests

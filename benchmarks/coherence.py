@@ -148,7 +148,7 @@ def agreement(
 
 def by_group(rows: Sequence[Labelled], scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     """Agreement per question: on each part, on both, and on both by cell type."""
-    groups: dict[str, list[int]] = {part: [] for part in PARTS} | {"all": []}
+    groups: dict[str, list[int]] = {part: [] for part in (*PARTS, "all")}
     kinds: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         groups[row.part].append(i)
@@ -211,9 +211,10 @@ def intra_annotator(rows: Sequence[Labelled]) -> dict[str, Any]:
         if row.helpful is not None:
             pairs["helpful"] = (bool(again["helpful"]), row.helpful)
         for name, (now, before) in pairs.items():
-            lists = told.setdefault(name, ([], [], []))
-            for values, value in zip(lists, (now, before, row.prompt), strict=True):
-                values.append(value)  # type: ignore[arg-type]
+            answers, earlier_answers, prompts = told.setdefault(name, ([], [], []))
+            answers.append(now)
+            earlier_answers.append(before)
+            prompts.append(row.prompt)
     return {name: agreement(*lists) for name, lists in told.items()}
 
 

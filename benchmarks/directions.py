@@ -28,7 +28,8 @@ from torch import Tensor
 import steering_reliability as sr
 from steering_reliability.directions.contrastive import DEFAULT_PAIRS
 from steering_reliability.directions.residuals import Continued, read_continuations
-from steering_reliability.engine import GenerationSettings, make_engine, plan_requests
+from steering_reliability.engine import make_engine
+from steering_reliability.engine.requests import GenerationSettings, plan_requests
 from steering_reliability.models.loaded import LoadedModel
 
 PROMPTS = Path(__file__).resolve().parents[1] / "experiments" / "prompts"

@@ -123,8 +123,7 @@ def measure_peers(
 
 def measure_grid(work: Workload, n_prompts: int) -> list[dict[str, Any]]:
     """Seconds per completion as the grid grows; each size on the same prompts."""
-    kinds = ("add", "ablate")
-    every = expand_grid(work.plan.layers, kinds, (0, 1, 2, 4, 8))
+    every = expand_grid(work.plan.layers, ("add", "ablate"), (0, 1, 2, 4, 8))
     baseline, steered = every[0], [cell for cell in every if not cell.is_baseline]
     rows = []
     for size in GRID_SIZES:

@@ -76,7 +76,9 @@ def measure_slots(slots: int, n_steps: int = 30) -> dict[str, Any]:
     for _ in range(3):
         engine.pump()
         products.seconds(packed=True)
-    steps, packed, torchs = [], [], []
+    steps: list[float] = []
+    packed: list[float] = []
+    torchs: list[float] = []
     while len(steps) < n_steps and engine.pending > slots:
         started = time.perf_counter()
         # A step that admits prompts also prefills; the median is one that only decodes.

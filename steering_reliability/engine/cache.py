@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from steering_reliability.engine.attention import KEY_STEP, round_up_keys
 from steering_reliability.engine.openmp import has_threads
+
+_CACHE_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,10 @@ class _SlotLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         blocks, slots = self._cache.max_length // KEY_STEP, self._cache.slots
-        # Zeros, not empty: a masked key of weight 0 times NaN would still be NaN.
-        dtype = torch.float32 if key_states.device.type == "cpu" else key_states.dtype
         _, kv_heads, _, d_key = key_states.shape
-        d_value = value_states.shape[3]
-        self.keys = key_states.new_zeros(blocks, slots, kv_heads, KEY_STEP, d_key, dtype=dtype)
-        self.values = key_states.new_zeros(blocks, slots, kv_heads, KEY_STEP, d_value, dtype=dtype)
+        held = (blocks, slots, kv_heads, KEY_STEP)
+        self.keys = _zeros((*held, d_key), key_states)
+        self.values = _zeros((*held, value_states.shape[3]), key_states)
         self.is_initialized = True
 
     def update(
@@ -100,6 +102,16 @@ class _SlotLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return self._cache.max_length
+
+
+def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Not empty: a masked key of weight 0 times NaN would still be NaN."""
+    if like.device.type == "cpu":
+        # Unlike torch's, these take memory, and time, only where something is written.
+        room = np.zeros(math.prod(shape) + _CACHE_LINE, dtype=np.float32)
+        start = -room.ctypes.data % _CACHE_LINE // room.itemsize
+        return torch.from_numpy(room[start : start + math.prod(shape)]).view(shape)
+    return like.new_zeros(shape)
 
 
 def _segments(start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:

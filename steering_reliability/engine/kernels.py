@@ -72,7 +72,7 @@ def decode_attention(
 
 @cache
 def _factors(scale: float, softcap: float | None) -> torch.Tensor:
-    return torch.tensor([scale, softcap or 0.0])
+    return torch.tensor([scale, softcap or 0.0], dtype=torch.float32)
 
 
 def write_tokens(
@@ -102,8 +102,9 @@ def log_masses(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     rows, width = logits.shape
     logits = logits.contiguous()
-    found = torch.empty(2, rows)
-    _measure((logits, found), (rows, width, logits.dtype == torch.bfloat16))
+    found = torch.empty(2, rows, dtype=torch.float32)
+    measure = _measure_bfloat16 if logits.dtype == torch.bfloat16 else _measure
+    measure((logits, found), (rows, width))
     return found[0], found[1]
 
 
@@ -111,9 +112,9 @@ class _OnThreads:
     """A function that every one of torch's threads calls, for its share of the work.
 
     Args:
-        function: gets an array of addresses: its own, those of tensors, and then numbers that are
-            none. One array, since between two matrix products the interpreter is slow: they
-            leave little of it in the processor's caches.
+        function: gets one array: its own address, those of tensors, and then numbers that are no
+            addresses. One, since the interpreter is slow between two matrix products, which leave
+            little of it in the processor's caches.
     """
 
     def __init__(self, function: Callable[[Any], None]) -> None:
@@ -150,35 +151,38 @@ def _attend(given: Any) -> None:
 
 @_OnThreads
 def _write(given: Any) -> None:
-    blocks, slots, kv_heads, block_length, d_value, d_head, rows = carray(given[0], 14, np.int64)[
-        7:
-    ]
+    numbers = carray(given[0], 14, np.int64)[7:]
+    blocks, slots, kv_heads, block_length, d_value, d_head, rows = numbers
     block, place = carray(given[5], rows, np.int64), carray(given[6], rows, np.int64)
     share = _share_of(rows)
     keys = carray(given[1], (blocks, slots, kv_heads, block_length, d_head), np.float32)
+    new_keys = carray(given[3], (rows, kv_heads, d_head), np.float32)
+    _write_rows(keys, new_keys, block, place, share)
     values = carray(given[2], (blocks, slots, kv_heads, block_length, d_value), np.float32)
-    _write_rows(keys, carray(given[3], (rows, kv_heads, d_head), np.float32), block, place, share)
-    _write_rows(
-        values, carray(given[4], (rows, kv_heads, d_value), np.float32), block, place, share
-    )
+    new_values = carray(given[4], (rows, kv_heads, d_value), np.float32)
+    _write_rows(values, new_values, block, place, share)
 
 
 @_OnThreads
 def _measure(given: Any) -> None:
-    rows, width, is_narrow = carray(given[0], 6, np.int64)[3:]
+    rows, width = carray(given[0], 5, np.int64)[3:]
+    logits = carray(given[1], (rows, width), np.float32)
     found = carray(given[2], (2, rows), np.float32)
-    if is_narrow:
-        narrow = carray(given[1], (rows, width), np.uint16)
-        wide = np.empty(width, np.float32)
-        for row in range(*_share_of(rows)):
-            for i in range(width):
-                # bfloat16 is float32's upper half.
-                wide[i] = np.uint32(np.uint32(narrow[row, i]) << np.uint32(16)).view(np.float32)
-            found[0, row], found[1, row] = _log_mass_and_entropy(wide, width)
-    else:
-        logits = carray(given[1], (rows, width), np.float32)
-        for row in range(*_share_of(rows)):
-            found[0, row], found[1, row] = _log_mass_and_entropy(logits[row], width)
+    for row in range(*_share_of(rows)):
+        found[0, row], found[1, row] = _log_mass_and_entropy(logits[row])
+
+
+@_OnThreads
+def _measure_bfloat16(given: Any) -> None:
+    rows, width = carray(given[0], 5, np.int64)[3:]
+    halves = carray(given[1], (rows, width), np.uint16)
+    found = carray(given[2], (2, rows), np.float32)
+    logits = np.empty(width, np.float32)
+    for row in range(*_share_of(rows)):
+        for i in range(width):
+            # It is the upper half of a float32.
+            logits[i] = np.uint32(np.uint32(halves[row, i]) << np.uint32(16)).view(np.float32)
+        found[0, row], found[1, row] = _log_mass_and_entropy(logits)
 
 
 @_compiled
@@ -248,10 +252,10 @@ def _write_rows(held: Any, states: Any, block: Any, place: Any, share: Any) -> N
 
 
 @_compiled
-def _log_mass_and_entropy(logits: Any, n: int) -> tuple[Any, Any]:
-    greatest = _greatest(logits, n)
+def _log_mass_and_entropy(logits: Any) -> tuple[Any, Any]:
+    greatest = _greatest(logits)
     mass, expected = np.float32(0), np.float32(0)
-    for i in range(n):
+    for i in range(len(logits)):
         below = logits[i] - greatest
         weight = _exp(below)
         mass += weight
@@ -260,8 +264,9 @@ def _log_mass_and_entropy(logits: Any, n: int) -> tuple[Any, Any]:
 
 
 @_compiled
-def _greatest(numbers: Any, n: int) -> Any:
+def _greatest(numbers: Any) -> Any:
     """In lanes: one after the other, each comparison waits for the one before."""
+    n = len(numbers)
     lanes = np.full(_LANES, numbers[0])
     for start in range(0, n // _LANES * _LANES, _LANES):
         for lane in range(_LANES):

@@ -76,8 +76,9 @@ class Prefiller:
     def prepare(self, requests: Sequence[Request]) -> None:
         """Compute the prompts among these that are new, those of like length together.
 
-        Only full groups, and only lengths at which this machine gives a prompt the same bits
-        beside others as alone; the rest are computed alone, when they are asked for.
+        Only lengths at which this machine gives a prompt the same bits beside others as alone; the
+        rest are computed alone, when they are asked for. Groups are of one size, filled up with
+        their last prompt, since that is decided for a size.
         """
         if self._positions == "all":
             return
@@ -86,21 +87,20 @@ class Prefiller:
             for body in dict.fromkeys(request.tokens[:-1] for request in requests)
             if body not in self._prefixes and (rest := self._after_shared(body))
         }
-        if len(own) < PROMPTS_AT_ONCE:
-            return
         shared = self._shared_prefix()
         for width, bodies in _of_like_length(own):
             shape = shared.length, width
             if self._same_bits.get(shape) is False:
                 continue
             rows = [own[body] for body in bodies]
+            rows += rows[-1:] * (PROMPTS_AT_ONCE - len(rows))
             found = self._compute_all(rows, shared)
             if shape not in self._same_bits:
                 self._same_bits[shape] = all(
                     _equal(found[i], self._compute(rows[i], shared)) for i in (0, -1)
                 )
             if self._same_bits[shape]:
-                for body, prefix in zip(bodies, found, strict=True):
+                for body, prefix in zip(bodies, found, strict=False):
                     self._prefixes.put(body, prefix)
 
     def prefixes_of(self, request: Request) -> tuple[Prefix, Prefix]:
@@ -197,10 +197,13 @@ def _filled(length: int) -> int:
 def _of_like_length(
     own: Mapping[Tokens, Sequence[int]],
 ) -> Iterator[tuple[int, list[Tokens]]]:
-    """Full groups of prompts whose own tokens fill as many steps, and how many tokens those are."""
+    """Groups of prompts whose own tokens fill as many steps, and how many tokens those are.
+
+    A prompt that would be a group of its own is in none.
+    """
     by_width: dict[int, list[Tokens]] = {}
     for body, tokens in own.items():
         by_width.setdefault(_filled(len(tokens)), []).append(body)
     for width, bodies in by_width.items():
-        for start in range(0, len(bodies) - PROMPTS_AT_ONCE + 1, PROMPTS_AT_ONCE):
+        for start in range(0, len(bodies) - 1, PROMPTS_AT_ONCE):
             yield width, bodies[start : start + PROMPTS_AT_ONCE]
