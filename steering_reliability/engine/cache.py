@@ -159,6 +159,9 @@ class SlotCache(Cache):
             How many keys, from the first one on, no row hides; a multiple of ``KEY_STEP``.
         """
         first, last = (int(bound) for bound in torch.aminmax(positions))
+        if last >= self.max_length:
+            # Compiled code would write there.
+            raise IndexError(f"position {last} in slots of {self.max_length}")
         self.n_keys = round_up_keys(last + 1)
         self.written = positions[:, 0] // KEY_STEP, positions[:, 0] % KEY_STEP
         return (first + 1) // KEY_STEP * KEY_STEP

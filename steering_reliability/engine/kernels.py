@@ -1,8 +1,8 @@
 """What decoding on a CPU waits for most beside the matrix products, compiled by Numba.
 
 Each row is computed by itself and in one order, so its bits depend on nothing else. Compiled at
-first use, which takes a few seconds, and kept on disk; whether that is still right is told by this
-file's date alone, so what is compiled takes all it needs from this file or as an argument.
+first use, which takes a few seconds, and kept on disk until this file changes; so what is compiled
+takes all it needs from this file or as an argument.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _ROWS_AHEAD = 8
 # Natural logarithm of 2 in two parts, the first exact in float32 times any exponent.
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _LOG2_E = np.float32(1.44269504088896341)
+# Its exponential is about float32's smallest.
+_SMALLEST = np.float32(-87.0)
 
 
 def decode_attention(
@@ -72,7 +74,7 @@ def decode_attention(
 
 @cache
 def _factors(scale: float, softcap: float | None) -> torch.Tensor:
-    return torch.tensor([scale, softcap or 0.0], dtype=torch.float32)
+    return torch.tensor([scale, softcap or 0.0], dtype=torch.float32, device="cpu")
 
 
 def write_tokens(
@@ -102,7 +104,7 @@ def log_masses(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     rows, width = logits.shape
     logits = logits.contiguous()
-    found = torch.empty(2, rows, dtype=torch.float32)
+    found = logits.new_empty(2, rows, dtype=torch.float32)
     measure = _measure_bfloat16 if logits.dtype == torch.bfloat16 else _measure
     measure((logits, found), (rows, width))
     return found[0], found[1]
@@ -125,7 +127,11 @@ class _OnThreads:
         for name in (THREAD, THREADS):
             binding.add_symbol(name, address_of(name))
         signature = types.void(types.CPointer(types.voidptr))
-        return cfunc(signature, cache=True)(self._function).address
+        try:
+            return cfunc(signature, cache=True)(self._function).address
+        except (RuntimeError, OSError):
+            # Where nothing can be written, it is compiled each time.
+            return cfunc(signature)(self._function).address
 
     def __call__(self, tensors: Sequence[torch.Tensor], numbers: Sequence[int]) -> None:
         given = array("q", [0, *(tensor.data_ptr() for tensor in tensors), *numbers])
@@ -256,7 +262,8 @@ def _log_mass_and_entropy(logits: Any) -> tuple[Any, Any]:
     greatest = _greatest(logits)
     mass, expected = np.float32(0), np.float32(0)
     for i in range(len(logits)):
-        below = logits[i] - greatest
+        # Here too, so that a logit that is masked out adds nothing.
+        below = _at_least_smallest(logits[i] - greatest)
         weight = _exp(below)
         mass += weight
         expected += weight * below
@@ -279,12 +286,18 @@ def _greatest(numbers: Any) -> Any:
 
 
 @_compiled
-def _exp(x: Any) -> Any:
-    """e to the power of ``x``, float32, 0 or less, to two units in the last place.
+def _at_least_smallest(x: Any) -> Any:
+    """What :func:`_exp` is taken of; no number stays none."""
+    return _SMALLEST if x < _SMALLEST else x
 
-    Unlike ``np.exp`` it is vectorised (Cephes' ``expf``; Moshier 1989). No number stays none.
+
+@_compiled
+def _exp(x: Any) -> Any:
+    """e to the power of ``x``, float32, 0 or less, to five units in the last place.
+
+    Unlike ``np.exp`` it is vectorised (Cephes' ``expf``; Moshier 1989).
     """
-    x = np.float32(-87.0) if x < np.float32(-87.0) else x
+    x = _at_least_smallest(x)
     power = np.floor(x * _LOG2_E + np.float32(0.5))
     x -= power * _LN2_HIGH
     x -= power * _LN2_LOW

@@ -73,7 +73,8 @@ def _normaliser_and_entropy(logits: torch.Tensor) -> tuple[torch.Tensor, torch.T
     wide = logits.float()
     greatest = wide.amax(dim=-1, keepdim=True)
     # One exponential per logit serves the normaliser and the entropy.
-    below = wide - greatest
+    # Not without end, so that a logit that is masked out adds nothing.
+    below = (wide - greatest).clamp(min=-87.0)
     weights = below.exp()
     mass = weights.sum(dim=-1)
     entropy = mass.log() - (weights * below).sum(dim=-1) / mass

@@ -87,6 +87,8 @@ class Prefiller:
             for body in dict.fromkeys(request.tokens[:-1] for request in requests)
             if body not in self._prefixes and (rest := self._after_shared(body))
         }
+        if len(own) < 2:
+            return
         shared = self._shared_prefix()
         for width, bodies in _of_like_length(own):
             shape = shared.length, width

@@ -10,9 +10,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numba import cfunc
 
+from steering_reliability.engine import kernels
 from steering_reliability.engine.attention import KEY_STEP, Seen, slot_attention, slot_attention_in
+from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.kernels import decode_attention, log_masses, write_tokens
+from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.openmp import has_threads
 from steering_reliability.engine.requests import GenerationSettings
 from steering_reliability.prompts import Prompt
@@ -234,6 +238,44 @@ def test_a_mass_of_no_number_is_none() -> None:
     assert normaliser[:2].isfinite().tolist() == [False, False]
     assert entropy[:2].isfinite().tolist() == [False, False]
     assert float(normaliser[2]) == pytest.approx(math.log(100))
+
+
+@pytest.mark.parametrize("masked", [-torch.inf, torch.finfo(torch.float32).min])
+def test_a_logit_that_is_masked_out_adds_nothing(
+    masked: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_tiny("llama")
+    logits = torch.zeros(4, 400)
+    logits[:, 300:] = masked
+    for compiled in (True, False):
+        monkeypatch.setattr(
+            "steering_reliability.engine.measures.has_threads", lambda told=compiled: told
+        )
+        measures = RowMeasures(model, 4)
+        measures.update(logits, torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long))
+        assert measures.read(0)["mean_entropy"] == pytest.approx(math.log(300))
+        assert measures.read(0)["mean_logprob"] == pytest.approx(-math.log(300))
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unwritable(*arguments: Any, cache: bool = False) -> Any:
+        if cache:
+            raise RuntimeError("no locator available")
+        return cfunc(*arguments)
+
+    monkeypatch.setattr(kernels, "cfunc", unwritable)
+    monkeypatch.setattr(kernels, "_measure", kernels._OnThreads(kernels._measure._function))
+    normaliser, _ = log_masses(torch.zeros(2, 50))
+    assert float(normaliser[0]) == pytest.approx(math.log(50))
+
+
+def test_no_token_is_written_beyond_the_slots() -> None:
+    cache = SlotCache(1, 2, KEY_STEP, torch.device("cpu"))
+    cache.begin(torch.tensor([[KEY_STEP - 1], [0]]))
+    with pytest.raises(IndexError, match="position 32 in slots of 32"):
+        cache.begin(torch.tensor([[KEY_STEP], [0]]))
 
 
 @thorough
