@@ -149,7 +149,7 @@ class SlotCache(Cache):
         self.prefill_start = 0
         self.n_keys = self.max_length
         self.written = self.positions, self.positions
-        self.is_compiled = device.type == "cpu" and has_threads()
+        self.is_compiled = has_threads(device)
         super().__init__(layers=[_SlotLayer(self) for _ in range(n_layers)])
 
     def begin(self, positions: torch.Tensor) -> int:

@@ -26,7 +26,6 @@ _thread = types.ExternalFunction(THREAD, types.int32())
 _threads = types.ExternalFunction(THREADS, types.int32())
 _CACHE_LINE = 64
 _LANES = 64
-_ROWS_AHEAD = 8
 # Natural logarithm of 2 in two parts, the first exact in float32 times any exponent.
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _LOG2_E = np.float32(1.44269504088896341)
@@ -248,11 +247,8 @@ def _attend_items(
 
 @_compiled
 def _write_rows(held: Any, states: Any, block: Any, place: Any, share: Any) -> None:
-    first, last = share
-    for row in range(first, last):
-        ahead = min(row + _ROWS_AHEAD, last - 1)
+    for row in range(*share):
         for head in range(states.shape[1]):
-            _fetch(held, block[ahead], ahead, head, place[ahead])
             for i in range(states.shape[2]):
                 held[block[row], row, head, place[row], i] = states[row, head, i]
 

@@ -65,7 +65,7 @@ class RowMeasures:
 
 def _normaliser_and_entropy(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """``logsumexp`` of each row and the entropy of its ``softmax``, float32."""
-    if logits.device.type == "cpu" and logits.dtype in _COMPILED_FOR and has_threads():
+    if logits.dtype in _COMPILED_FOR and has_threads(logits.device):
         # Here, since compiled code takes a while to load.
         from steering_reliability.engine.kernels import log_masses
 

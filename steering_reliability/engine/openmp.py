@@ -19,9 +19,9 @@ THREAD, THREADS = "omp_get_thread_num", "omp_get_num_threads"
 
 
 @cache
-def has_threads() -> bool:
-    """Whether torch's threads take such work: where they are GNU OpenMP's, as on Linux."""
-    if sys.platform != "linux":
+def has_threads(device: torch.device) -> bool:
+    """Whether torch's threads take such work: a CPU's, where they are GNU OpenMP's, as on Linux."""
+    if device.type != "cpu" or sys.platform != "linux":
         return False
     return all(hasattr(ctypes.CDLL(None), name) for name in (_START, THREAD, THREADS))
 

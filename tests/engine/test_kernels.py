@@ -23,7 +23,9 @@ from steering_reliability.prompts import Prompt
 from tests.engine.reference import BASELINE, STEERED, plan, run
 from tests.tiny_models import FAMILIES, load_tiny
 
-pytestmark = pytest.mark.skipif(not has_threads(), reason="torch has no GNU OpenMP threads here")
+pytestmark = pytest.mark.skipif(
+    not has_threads(torch.device("cpu")), reason="torch has no GNU OpenMP threads here"
+)
 
 
 class Rows(NamedTuple):
@@ -183,7 +185,7 @@ def test_every_family_decodes_so_and_as_without(
     done = run(model, requests, generation)
     assert calls
     calls.clear()
-    monkeypatch.setattr("steering_reliability.engine.cache.has_threads", lambda: False)
+    monkeypatch.setattr("steering_reliability.engine.cache.has_threads", lambda _: False)
     without = run(model, requests, generation)
     assert not calls
     for key, completion in done.items():
@@ -249,7 +251,7 @@ def test_a_logit_that_is_masked_out_adds_nothing(
     logits[:, 300:] = masked
     for compiled in (True, False):
         monkeypatch.setattr(
-            "steering_reliability.engine.measures.has_threads", lambda told=compiled: told
+            "steering_reliability.engine.measures.has_threads", lambda _, told=compiled: told
         )
         measures = RowMeasures(model, 4)
         measures.update(logits, torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long))
