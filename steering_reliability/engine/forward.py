@@ -8,6 +8,7 @@ from steering_reliability.engine.attention import Seen, slot_attention_in
 from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.head import output_head
 from steering_reliability.engine.hooks import steered
+from steering_reliability.engine.norms import compiled_norms
 from steering_reliability.interventions import RowSteering
 from steering_reliability.models.loaded import LoadedModel
 
@@ -43,6 +44,7 @@ def forward(
         steered(model, steering),
         output_head(model.hf_model, needs_logits),
         model.packed.in_use(),
+        compiled_norms(model.hf_model),
     ):
         output = model.hf_model(
             input_ids=ids,

@@ -67,7 +67,7 @@ def _normaliser_and_entropy(logits: torch.Tensor) -> tuple[torch.Tensor, torch.T
     """``logsumexp`` of each row and the entropy of its ``softmax``, float32."""
     if logits.dtype in _COMPILED_FOR and has_threads(logits.device):
         # Here, since compiled code takes a while to load.
-        from steering_reliability.engine.kernels import log_masses
+        from steering_reliability.engine.row_kernels import log_masses
 
         return log_masses(logits)
     wide = logits.float()

@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba import cfunc
 
-from steering_reliability.engine import kernels
+from steering_reliability.engine import compiled, row_kernels
 from steering_reliability.engine.attention import KEY_STEP, Seen, slot_attention, slot_attention_in
 from steering_reliability.engine.cache import SlotCache
-from steering_reliability.engine.kernels import decode_attention, log_masses, write_tokens
+from steering_reliability.engine.kernels import decode_attention, write_tokens
 from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.openmp import has_threads
 from steering_reliability.engine.requests import GenerationSettings
+from steering_reliability.engine.row_kernels import log_masses
 from steering_reliability.prompts import Prompt
 from tests.engine.reference import BASELINE, STEERED, plan, run
 from tests.tiny_models import FAMILIES, load_tiny
@@ -249,9 +250,9 @@ def test_a_logit_that_is_masked_out_adds_nothing(
     model = load_tiny("llama")
     logits = torch.zeros(4, 400)
     logits[:, 300:] = masked
-    for compiled in (True, False):
+    for is_compiled in (True, False):
         monkeypatch.setattr(
-            "steering_reliability.engine.measures.has_threads", lambda _, told=compiled: told
+            "steering_reliability.engine.measures.has_threads", lambda _, told=is_compiled: told
         )
         measures = RowMeasures(model, 4)
         measures.update(logits, torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long))
@@ -267,8 +268,9 @@ def test_where_nothing_can_be_kept_it_is_compiled_each_time(
             raise RuntimeError("no locator available")
         return cfunc(*arguments)
 
-    monkeypatch.setattr(kernels, "cfunc", unwritable)
-    monkeypatch.setattr(kernels, "_measure", kernels._OnThreads(kernels._measure._function))
+    monkeypatch.setattr(compiled, "cfunc", unwritable)
+    anew = compiled.OnThreads(row_kernels._measure._function)
+    monkeypatch.setattr(row_kernels, "_measure", anew)
     normaliser, _ = log_masses(torch.zeros(2, 50))
     assert float(normaliser[0]) == pytest.approx(math.log(50))
 

@@ -1,0 +1,97 @@
+"""How code is compiled by Numba and run on torch's threads, and what all of it needs.
+
+Compiled at first use, which takes a few seconds, and kept on disk until the file of what is
+compiled changes: after a change here, touch :mod:`.kernels` and :mod:`.row_kernels`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import binding
+from numba import cfunc, njit, types
+
+from steering_reliability.engine.openmp import THREAD, THREADS, address_of, run_on_threads
+
+# Sums may be vectorised, which takes them in another order; the order is fixed when compiled.
+compiled = njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
+_thread = types.ExternalFunction(THREAD, types.int32())
+_threads = types.ExternalFunction(THREADS, types.int32())
+# Natural logarithm of 2 in two parts, the first exact in float32 times any exponent.
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_LOG2_E = np.float32(1.44269504088896341)
+# Its exponential is about float32's smallest.
+_SMALLEST = np.float32(-87.0)
+
+
+class OnThreads:
+    """A function that every one of torch's threads calls, for its share of the work.
+
+    Args:
+        function: gets one array: its own address, those of tensors, and then numbers that are no
+            addresses. One, since the interpreter is slow between two matrix products, which leave
+            little of it in the processor's caches.
+    """
+
+    def __init__(self, function: Callable[[Any], None]) -> None:
+        self._function = function
+
+    @cached_property
+    def _address(self) -> int:
+        for name in (THREAD, THREADS):
+            binding.add_symbol(name, address_of(name))
+        signature = types.void(types.CPointer(types.voidptr))
+        try:
+            return cfunc(signature, cache=True)(self._function).address
+        except (RuntimeError, OSError):
+            # Where nothing can be written, it is compiled each time.
+            return cfunc(signature)(self._function).address
+
+    def __call__(self, tensors: Sequence[torch.Tensor], numbers: Sequence[int]) -> None:
+        given = array("q", [0, *(tensor.data_ptr() for tensor in tensors), *numbers])
+        given[0], _ = given.buffer_info()
+        run_on_threads(self._address, given[0])
+
+
+@cache
+def as_factors(*numbers: float) -> torch.Tensor:
+    """Numbers that compiled code is given by address, float32."""
+    return torch.tensor(numbers, dtype=torch.float32, device="cpu")
+
+
+@compiled
+def share_of(n: int) -> tuple[int, int]:
+    """Which of ``n`` items this thread is to work on: the first, and one beyond the last."""
+    thread, threads = _thread(), _threads()
+    return n * thread // threads, n * (thread + 1) // threads
+
+
+@compiled
+def at_least_smallest(x: Any) -> Any:
+    """What :func:`exp` is taken of; no number stays none."""
+    return _SMALLEST if x < _SMALLEST else x
+
+
+@compiled
+def exp(x: Any) -> Any:
+    """e to the power of ``x``, float32, 0 or less, to five units in the last place.
+
+    Unlike ``np.exp`` it is vectorised (Cephes' ``expf``; Moshier 1989).
+    """
+    x = at_least_smallest(x)
+    power = np.floor(x * _LOG2_E + np.float32(0.5))
+    x -= power * _LN2_HIGH
+    x -= power * _LN2_LOW
+    y = np.float32(1.9875691500e-4)
+    y = y * x + np.float32(1.3981999507e-3)
+    y = y * x + np.float32(8.3334519073e-3)
+    y = y * x + np.float32(4.1665795894e-2)
+    y = y * x + np.float32(1.6666665459e-1)
+    y = y * x + np.float32(5.0000001201e-1)
+    y = y * x * x + x + np.float32(1.0)
+    return y * np.int32((np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)

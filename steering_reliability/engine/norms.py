@@ -1,0 +1,83 @@
+"""Norms of a residual stream, computed on a CPU at once instead of operation by operation.
+
+Torch takes seven operations over all rows for a norm of a few hundred numbers, each of which waits
+for the interpreter and for memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from steering_reliability.engine.openmp import has_threads
+
+_DTYPES = (torch.float32, torch.bfloat16)
+_known: WeakKeyDictionary[nn.Module, list[tuple[nn.Module, float]]] = WeakKeyDictionary()
+
+
+@contextmanager
+def compiled_norms(hf_model: nn.Module) -> Iterator[None]:
+    """Let a model's root mean square norms be computed by compiled code, and then as before.
+
+    They are told by what they compute, not by their class: as Zhang and Sennrich (2019) define it,
+    the numbers over the root of their mean square, times the weight. All others stay.
+    """
+    norms = _known.get(hf_model)
+    if norms is None:
+        norms = _known[hf_model] = list(_root_mean_square_norms(hf_model))
+    replaced = [(norm, epsilon) for norm, epsilon in norms if "forward" not in vars(norm)]
+    for norm, epsilon in replaced:
+        # Not by assignment, with which a module takes its time.
+        vars(norm)["forward"] = partial(_normalised, norm, epsilon)
+    try:
+        yield
+    finally:
+        for norm, _ in replaced:
+            del vars(norm)["forward"]
+
+
+def _root_mean_square_norms(hf_model: nn.Module) -> Iterator[tuple[nn.Module, float]]:
+    for module in hf_model.modules():
+        names = [name for name, _ in module.named_parameters()]
+        epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+        if names != ["weight"] or not isinstance(epsilon, float):
+            continue
+        weight = module.get_parameter("weight")
+        suits = weight.dim() == 1 and weight.dtype in _DTYPES and has_threads(weight.device)
+        if suits and _is_root_mean_square_norm(module, epsilon):
+            yield module, epsilon
+
+
+@torch.inference_mode()
+def _is_root_mean_square_norm(module: Any, epsilon: float) -> bool:
+    """Whether it computes the same of some numbers with a mean and an outlier."""
+    generator = torch.Generator().manual_seed(0)
+    width = len(module.weight)
+    hidden = torch.randn(4, width, generator=generator) + torch.arange(4)[:, None]
+    hidden[:, 0] *= 30
+    hidden = hidden.to(module.weight.dtype)
+    try:
+        expected = module(hidden)
+    except (RuntimeError, TypeError):
+        return False
+    found = _normalised(module, epsilon, hidden)
+    step = torch.finfo(hidden.dtype).eps
+    return found.dtype == expected.dtype and torch.allclose(
+        found.float(), expected.float(), rtol=8 * step, atol=8 * step
+    )
+
+
+def _normalised(norm: Any, epsilon: float, hidden: torch.Tensor) -> torch.Tensor:
+    if hidden.dtype != norm.weight.dtype or hidden.device.type != "cpu":
+        as_before: torch.Tensor = type(norm).forward(norm, hidden)
+        return as_before
+    # Here, since compiled code takes a while to load.
+    from steering_reliability.engine.row_kernels import root_mean_square_norm
+
+    return root_mean_square_norm(hidden, norm.weight, epsilon)
