@@ -2,8 +2,8 @@
 
 Grouped queries attend without repeating the key and value heads. Keys and values come in blocks of
 :data:`KEY_STEP` positions and are multiplied block by block: so a row's bits do not depend on how
-much masked room follows it. Where rows have one query each, a CPU leaves the room out altogether
-(:func:`.kernels.decode_attention`).
+much masked room follows it. A CPU leaves the room out altogether
+(:func:`.kernels.attention_over_own_keys`).
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ KEY_STEP = 32
 
 @dataclass(frozen=True)
 class Seen:
-    """What the rows of a pass see, where each has one query.
+    """What the tokens of a pass see, those of the first row first.
 
     Attributes:
-        mask: the same as the model is given it, ``[rows, 1, 1, keys]``.
-        lengths: keys that each row sees, from its first on, int64, ``[rows]``.
-        n_common: how many of them all rows begin with.
+        mask: the same as the model is given it, ``[rows, 1, queries, keys]``.
+        row_of: the row of each token, int64, ``[rows * queries]``.
+        lengths: keys of its row that each token sees, from the first on, int64.
+        n_common: how many keys all rows begin with.
     """
 
     mask: torch.Tensor
+    row_of: torch.Tensor
     lengths: torch.Tensor
     n_common: int
 
@@ -86,11 +88,12 @@ def slot_attention(
     # A model that makes its own mask of the one it is given wants more than lengths.
     if seen is not None and seen.mask is attention_mask:
         # Here, since compiled code takes a while to load.
-        from steering_reliability.engine.kernels import decode_attention
+        from steering_reliability.engine.kernels import attention_over_own_keys
 
-        one = query[:, :, 0].to(key.dtype)
-        mixed = decode_attention(one, key, value, seen.lengths, seen.n_common, scale, softcap)
-        return mixed[:, None].to(query.dtype), None
+        tokens = query.transpose(1, 2).reshape(-1, heads, d_head).to(key.dtype)
+        own = seen.row_of, seen.lengths, seen.n_common
+        mixed = attention_over_own_keys(tokens, key, value, *own, scale, softcap)
+        return mixed.to(query.dtype).unflatten(0, (rows, queries)), None
     grouped = query.reshape(rows * kv_heads, groups * queries, d_head).to(key.dtype) * scale
     scores = torch.cat([torch.bmm(grouped, _items(block).mT) for block in key], dim=-1)
     if softcap is not None:
@@ -127,7 +130,7 @@ def slot_attention_in(config: Any, seen: Seen | None) -> Iterator[None]:
 
     Args:
         config: the model's.
-        seen: what rows see, where a CPU decodes.
+        seen: what tokens see, where a CPU computes.
     """
     before = config._attn_implementation
     config._attn_implementation = SLOT_ATTENTION

@@ -37,8 +37,10 @@ def forward(
     """
     mask = _mask(positions, cache.begin(positions), cache.n_keys, model.dtype)
     seen = None
-    if cache.is_compiled and positions.shape[1] == 1:
-        seen = Seen(mask, positions[:, 0] + 1, cache.n_common(len(ids)))
+    if cache.is_compiled:
+        rows, queries = positions.shape
+        row_of = cache.row_index[:rows].repeat_interleave(queries)
+        seen = Seen(mask, row_of, positions.flatten() + 1, cache.n_common(rows))
     with (
         slot_attention_in(model.text_config, seen),
         steered(model, steering),

@@ -18,40 +18,44 @@ from steering_reliability.engine.compiled import OnThreads, as_factors, compiled
 _CACHE_LINE = 64
 
 
-def decode_attention(
+def attention_over_own_keys(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
+    row_of: torch.Tensor,
     lengths: torch.Tensor,
     n_common: int,
     scale: float,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Attention of one token per row, over no more keys than the row has, in float32.
+    """Attention of tokens over no more keys than each of them sees, in float32.
 
     Products of whole blocks, as torch offers them, read every row's masked room and each row's
     copy of what all rows begin with, and wait for memory.
 
     Args:
-        query: ``[rows, heads, d_head]``.
+        query: ``[tokens, heads, d_head]``.
         key: ``[blocks, rows, kv_heads, block length, d_head]``; the first blocks and rows of what
             may be more.
         value: the same, of its own width ``d_value``.
-        lengths: how many keys each row sees, from its first on, int64, ``[rows]``.
-        n_common: how many of them are the same in all rows, and read from the first row.
+        row_of: which row each token belongs to, int64, ``[tokens]``.
+        lengths: how many of its row's keys it sees, from the first on, int64, ``[tokens]``.
+        n_common: how many keys are the same in all rows, and read from the first row.
         scale: the scores' factor.
         softcap: what scores are kept within by ``tanh``, if anything.
 
     Returns:
-        ``[rows, heads, d_value]``.
+        ``[tokens, heads, d_value]``.
     """
-    rows, heads, d_head = query.shape
+    tokens, heads, d_head = query.shape
     blocks, _, kv_heads, block_length, d_value = value.shape
     slots = key.stride(0) // key.stride(1)
-    out = query.new_empty(rows, heads, d_value)
+    groups = heads // kv_heads
+    out = query.new_empty(tokens, heads, d_value)
+    factors = as_factors(scale, softcap or 0.0)
     _attend(
-        (query.contiguous(), key, value, lengths, out, as_factors(scale, softcap or 0.0)),
-        (rows, blocks, slots, kv_heads, block_length, heads // kv_heads, d_head, d_value, n_common),
+        (query.contiguous(), key, value, row_of, lengths, out, factors),
+        (tokens, blocks, slots, kv_heads, block_length, groups, d_head, d_value, n_common),
     )
     return out
 
@@ -76,17 +80,17 @@ def write_tokens(
 
 @OnThreads
 def _attend(given: Any) -> None:
-    numbers = carray(given[0], 16, np.int64)[7:]
-    rows, blocks, slots, kv_heads, block_length, groups, d_head, d_value, n_common = numbers
-    scale, softcap = carray(given[6], 2, np.float32)
+    numbers = carray(given[0], 17, np.int64)[8:]
+    tokens, blocks, slots, kv_heads, block_length, groups, d_head, d_value, n_common = numbers
+    scale, softcap = carray(given[7], 2, np.float32)
     _attend_items(
-        carray(given[1], (rows, kv_heads, groups, d_head), np.float32),
+        carray(given[1], (tokens, kv_heads, groups, d_head), np.float32),
         carray(given[2], (blocks, slots, kv_heads, block_length, d_head), np.float32),
         carray(given[3], (blocks, slots, kv_heads, block_length, d_value), np.float32),
-        carray(given[4], rows, np.int64),
-        carray(given[5], (rows, kv_heads, groups, d_value), np.float32),
+        (carray(given[4], tokens, np.int64), carray(given[5], tokens, np.int64)),
+        carray(given[6], (tokens, kv_heads, groups, d_value), np.float32),
         (n_common, scale, softcap),
-        share_of(rows * kv_heads),
+        share_of(tokens * kv_heads),
     )
 
 
@@ -106,21 +110,23 @@ def _write(given: Any) -> None:
 
 @compiled
 def _attend_items(
-    query: Any, keys: Any, values: Any, lengths: Any, out: Any, settings: Any, items: Any
+    query: Any, keys: Any, values: Any, seen: Any, out: Any, settings: Any, items: Any
 ) -> None:
-    """Items, each a row and a key head with the queries that share it, one after the other.
+    """Items, each a token and a key head with the queries that share it, one after the other.
 
     Places are taken two at once, so that one's sum need not wait for the other's.
     """
+    row_of, lengths = seen
     n_common, scale, softcap = settings
     kv_heads, groups = query.shape[1:3]
     block_length = keys.shape[3]
     weights = np.empty((groups, keys.shape[0] * block_length + 1), np.float32)
     greatest, mass = np.empty(groups, np.float32), np.empty(groups, np.float32)
     for item in range(*items):
-        row, head = item // kv_heads, item % kv_heads
-        next_row, next_head = (item + 1) // kv_heads, (item + 1) % kv_heads
-        n = lengths[row]
+        token, head = item // kv_heads, item % kv_heads
+        after_it = min(item + 1, items[1] - 1)
+        row, n = row_of[token], lengths[token]
+        next_row, next_head = row_of[after_it // kv_heads], after_it % kv_heads
         greatest[:] = -np.inf
         for place in range(0, n, 2):
             after = min(place + 1, n - 1)
@@ -129,8 +135,8 @@ def _attend_items(
             for group in range(groups):
                 score, score_after = np.float32(0), np.float32(0)
                 for d in range(query.shape[3]):
-                    score += query[row, head, group, d] * keys[a, i, head, u, d]
-                    score_after += query[row, head, group, d] * keys[b, j, head, v, d]
+                    score += query[token, head, group, d] * keys[a, i, head, u, d]
+                    score_after += query[token, head, group, d] * keys[b, j, head, v, d]
                 score, score_after = score * scale, score_after * scale
                 if softcap > 0:
                     score = softcap * np.tanh(score / softcap)
@@ -149,7 +155,7 @@ def _attend_items(
             weights[group, n] = 0
             mass[group] = total
             for d in range(values.shape[4]):
-                out[row, head, group, d] = 0
+                out[token, head, group, d] = 0
         for place in range(0, n, 2):
             after = min(place + 1, n - 1)
             a, i, u = _where(place, row, n_common, block_length)
@@ -159,8 +165,8 @@ def _attend_items(
                 weight_after = weights[group, place + 1] / mass[group]
                 for d in range(values.shape[4]):
                     mixed = weight * values[a, i, head, u, d]
-                    out[row, head, group, d] += mixed + weight_after * values[b, j, head, v, d]
-            if after >= n_common and item + 1 < items[1]:
+                    out[token, head, group, d] += mixed + weight_after * values[b, j, head, v, d]
+            if after >= n_common:
                 _fetch(keys, a, next_row, next_head, u)
                 _fetch(keys, b, next_row, next_head, v)
 

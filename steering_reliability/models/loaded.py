@@ -12,6 +12,7 @@ from torch import nn
 
 from steering_reliability.config import ModelProfile, load_profile
 from steering_reliability.errors import SteeringError
+from steering_reliability.models.allocator import keep_freed_memory
 from steering_reliability.models.chat import PromptFormat
 from steering_reliability.models.packed import PackedLinears
 from steering_reliability.models.sources import EMBEDDED, resolve_source
@@ -117,6 +118,8 @@ def load_model(
     torch_device = resolve_device(device)
     location = resolve_source(source, announce)
     transformers_logging.disable_progress_bar()
+    if torch_device.type == "cpu":
+        keep_freed_memory()
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
         model: Any = AutoModelForCausalLM.from_pretrained(

@@ -19,6 +19,7 @@ from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan, plan_level
 from steering_reliability.pytest_plugin import collection, options, transport
+from steering_reliability.pytest_plugin.loading import loading
 
 if TYPE_CHECKING:
     from steering_reliability.cells import Cell
@@ -107,6 +108,7 @@ class SteeringSession:
         """Whether this process has the level at work."""
         return level in self._works
 
+    @loading()
     def prepare(self) -> None:
         """Check what can be checked before any test or worker starts.
 
@@ -132,25 +134,30 @@ class SteeringSession:
     def model(self) -> LoadedModel:
         """The model, loaded at first use."""
         if self._model is None:
-            from steering_reliability.models.loaded import load_model, share_cores
-
-            share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
             started = time.monotonic()
-            plan = next(iter(self._plans.values()))
-            self._model = load_model(
-                plan.profile.source,
-                self.overrides.device,
-                self.overrides.dtype,
-                profile=plan.profile,
-                announce=self.announce,
-            )
+            self._model = self._load_model()
             self.add_time("model", time.monotonic() - started)
         return self._model
+
+    @loading()
+    def _load_model(self) -> LoadedModel:
+        from steering_reliability.models.loaded import load_model, share_cores
+
+        share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+        plan = next(iter(self._plans.values()))
+        return load_model(
+            plan.profile.source,
+            self.overrides.device,
+            self.overrides.dtype,
+            profile=plan.profile,
+            announce=self.announce,
+        )
 
     def work(self, level: str) -> LevelWork:
         """A level at work; its model and directions are there at the first call."""
         if level not in self._works:
-            from steering_reliability.ladder.work import LevelWork
+            with loading():
+                from steering_reliability.ladder.work import LevelWork
 
             plan = self.plan(level)
             self._works[level] = LevelWork(

@@ -15,7 +15,7 @@ from numba import cfunc
 from steering_reliability.engine import compiled, row_kernels
 from steering_reliability.engine.attention import KEY_STEP, Seen, slot_attention, slot_attention_in
 from steering_reliability.engine.cache import SlotCache
-from steering_reliability.engine.kernels import decode_attention, write_tokens
+from steering_reliability.engine.kernels import attention_over_own_keys, write_tokens
 from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.openmp import has_threads
 from steering_reliability.engine.requests import GenerationSettings
@@ -37,7 +37,8 @@ class Rows(NamedTuple):
 
     def attend(self, n_common: int = 0, softcap: float | None = None) -> torch.Tensor:
         scale = self.query.shape[-1] ** -0.5
-        return decode_attention(*self, n_common, scale, softcap)
+        seen = torch.arange(len(self.query)), self.lengths, n_common
+        return attention_over_own_keys(*self[:3], *seen, scale, softcap)
 
     def at(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
         """All rows' key and value there, ``[rows, kv_heads, d]``."""
@@ -135,6 +136,23 @@ def test_what_rows_have_in_common_can_be_read_once(rows: Rows, data: st.DataObje
     assert torch.equal(rows.attend(n_common), whole)
 
 
+@thorough
+@given(rows=shapes, data=st.data())
+def test_a_token_sees_its_own_row_alone(rows: Rows, data: st.DataObject) -> None:
+    """Several tokens of a row, as in a prompt, each as if it stood there by itself."""
+    row_of = torch.tensor(
+        data.draw(st.lists(st.integers(0, len(rows.query) - 1), min_size=1, max_size=6))
+    )
+    lengths = torch.tensor([data.draw(st.integers(1, int(rows.lengths[row]))) for row in row_of])
+    scale = rows.query.shape[-1] ** -0.5
+    held = rows.keys, rows.values
+    found = attention_over_own_keys(rows.query[row_of], *held, row_of, lengths, 0, scale, None)
+    for token, row in enumerate(row_of.tolist()):
+        seen = rows.lengths.clone()
+        seen[row] = lengths[token]
+        assert torch.equal(found[token], rows._replace(lengths=seen).attend()[row])
+
+
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 def test_threads_do_not_change_a_bit(n_threads: int, threads: None) -> None:
     rows = make_rows(2, 1, 3, (64, 64), 3, seed=0)
@@ -155,7 +173,7 @@ def test_a_mask_that_a_model_made_itself_is_obeyed() -> None:
     rows = make_rows(3, 2, 2, (16, 16), 2, seed=0)
     mask = torch.zeros(3, 1, 1, 2 * KEY_STEP)
     mask = mask.masked_fill(torch.arange(2 * KEY_STEP) >= rows.lengths[:, None, None, None], -1e9)
-    seen = Seen(mask, rows.lengths, 0)
+    seen = Seen(mask, torch.arange(3), rows.lengths, 0)
     config = load_tiny("llama").text_config
     query, module = rows.query[:, :, None], torch.nn.Identity()
     own = mask.clone()
@@ -180,9 +198,9 @@ def test_every_family_decodes_so_and_as_without(
 
     def counted(*arguments: Any) -> torch.Tensor:
         calls.append(arguments)
-        return decode_attention(*arguments)
+        return attention_over_own_keys(*arguments)
 
-    monkeypatch.setattr("steering_reliability.engine.kernels.decode_attention", counted)
+    monkeypatch.setattr("steering_reliability.engine.kernels.attention_over_own_keys", counted)
     done = run(model, requests, generation)
     assert calls
     calls.clear()
@@ -203,10 +221,10 @@ def test_a_common_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> Non
     read = []
 
     def noted(*arguments: Any) -> torch.Tensor:
-        read.append(arguments[4])
-        return decode_attention(*arguments)
+        read.append(arguments[5])
+        return attention_over_own_keys(*arguments)
 
-    monkeypatch.setattr("steering_reliability.engine.kernels.decode_attention", noted)
+    monkeypatch.setattr("steering_reliability.engine.kernels.attention_over_own_keys", noted)
     run(model, requests, generation)
     assert set(read[-model.n_layers :]) == {len(model.format.shared_prefix)}
 
