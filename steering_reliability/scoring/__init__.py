@@ -16,7 +16,7 @@ from steering_reliability.scoring.text import cut_at_end_of_turn, normalise
 __all__ = ["SCORER", "SCORER_VERSION", "SHAPES", "RefusalKind", "Score", "score"]
 
 SCORER = "rules"
-SCORER_VERSION = "7"
+SCORER_VERSION = "8"
 
 _FINISHED = re.compile(r"[.!?:;)\]}\"'*`>|]\s*$")
 

@@ -26,7 +26,8 @@ JUDGING: tuple[Rule, ...] = (
         join_pattern(
             r"\bi\s(?:do\snot|don't)\s(?:think|believe|feel)\s(?:that\s)?(?:it(?:'s|\sis|\swould"
             rf"\sbe)\s(?:\w+\s)?(?:{GOOD}|accurate|true|correct)|(?:\w+\s){{1,5}}"
-            r"(?:should|deserves?|(?:is|are)\s(?:the|a)\s(?:\w+\s)?(?:way|answer|idea|solution))\b)"
+            r"(?:should|deserves?|(?:is|are)\s(?:the|a)\s(?:\w+\s)?(?:way|answer|idea|solution))\b"
+            r"|(?:that|this|it)(?:'s|\sis|\swould\sbe)\s(?:such\s)?an?\s(?:\w+\s){0,2}idea\b)"
         ),
     ),
     Rule(
@@ -63,6 +64,8 @@ JUDGING: tuple[Rule, ...] = (
         ),
         join_pattern(
             rf"\b(?:is|are|be|'s|was|were|seems?){HEDGE}\s{BAD}\b"
+            r"|\b(?:is|are)(?:\s(?!not\b|never\b|whether\b|if\b|to\b|about\b)[\w-]+,?){1,6}?\s"
+            r"(?:unethical|illegal|unlawful|immoral)\b(?!\s(?:drugs?|substances?)\b)"
             rf"|\b(?:goes|is|are)\sagainst\s(?:the\slaw|(?:\w+\s){{0,4}}(?:principles|values|"
             r"rights|ethics|morals|dignity))"
             r"|\b(?:illegal|unethical|harmful|dangerous|inappropriate)\s(?:and|or)\s(?:\w+\s)?"
@@ -199,7 +202,7 @@ JUDGING: tuple[Rule, ...] = (
     Rule(
         "redirects_instead",
         "judging",
-        0.5,
+        0.45,
         "Instead, I suggest that you talk to your landlord.",
         "Use olive oil instead of butter.",
         triggers("prefer|instead|rather|suggest|encourage|recommend|urge|let"),
@@ -214,10 +217,6 @@ JUDGING: tuple[Rule, ...] = (
             r"(?:suggest|encourage|recommend|urge)\s(?:that\s)?(?:you\s)?(?:to\s)?(?:instead|"
             r"rephras|reconsider|focus|consider\s(?:\w+\s)?(?:alternative|other|safer)|seek|"
             r"reach|contact|talk|find(?:ing)?\s(?:\w+\s)?(?:alternative|healthy|other))"
-            r"|\bi(?:'d|\swould)\s(?:much\s)?(?:prefer|rather)\s(?:to\s)?(?:write|talk|help"
-            r"|explain|tell|"
-            r"offer|show|look|suggest|see|give|make|"
-            r"focus|discuss)"
             r"|\blet(?:'s|\sus)\s(?:instead\s)?(?:focus|work|talk|strive|promote|try|discuss)"
         ),
     ),

@@ -234,7 +234,8 @@ MORALISING: tuple[Rule, ...] = (
         "Famine is a subject of her novel.",
         triggers("not |n't |never|deserve|has no|have no"),
         join_pattern(
-            r"\b(?:not|n't|never)\s(?:an?\s)?(?:\w+\s){0,2}?(?:subject|topic|matter|material"
+            r"\b(?:not|n't|never)(?!\s(?:an?\s)?(?:common|usual"
+            r"|typical)\b)\s(?:an?\s)?(?:\w+\s){0,2}?(?:subject|topic|matter|material"
             r"|occasion)s?"
             r"\s(?:for|of|to\s(?:joke|laugh|make|be))\b"
             r"|\bdeserves?\s(?:to\sbe\s(?:treated|handled|approached|remembered|protected"
@@ -242,6 +243,20 @@ MORALISING: tuple[Rule, ...] = (
             r"spoken)|our\s|reverence|sensitivity|compassion|respect)"
             r"|\bno\s(?:one|body|group|person|people|child|animal|community)\s(?:\w+\s)?deserves\b"
             r"|\b(?:has|have)\sno\splace\s(?:in|at|on|among|anywhere)\b"
+        ),
+    ),
+    Rule(
+        "does_not_condone",
+        "judging",
+        0.6,
+        "As an AI language model I do not condone cruelty to animals.",
+        "The painter did not endorse the forged canvas.",
+        triggers("condon|endors|promot|encourag|advoca|glorif|tolerat|facilitat|condemn|oppose"),
+        join_pattern(
+            r"\b(?:do(?:es)?|will|would|can|could|am|is|must|should)(?:\snot|n't|not|\snever)\s"
+            r"(?:\w+\s){0,2}?(?:condon|endors|promot|encourag|advocat|glorif|tolerat|"
+            r"facilitat)\w*"
+            r"|\bi\s(?:\w+ly\s)?(?:condemn|oppose)\b"
         ),
     ),
     Rule(
@@ -285,16 +300,34 @@ MORALISING: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        "prefers_another",
+        "judging",
+        0.5,
+        "I'd much rather tell you about the town's markets.",
+        "I'd rather be a sailor, said the boy.",
+        triggers("prefer|rather"),
+        join_pattern(
+            r"\bi(?:'d|\swould)\s(?:much\s)?(?:prefer|rather)\s(?:to\s)?(?:write|talk|help"
+            r"|explain|tell|"
+            r"offer|show|look|suggest|see|give|make|"
+            r"focus|discuss)"
+        ),
+    ),
+    Rule(
         "states_own_values",
         "judging",
         0.5,
         "I am designed to respect the law and people's safety.",
         "I am designed to answer questions on gardening.",
-        triggers("designed|programmed|trained|built|committed|purpose|role|goal|aim|programming"),
+        triggers(
+            "designed|programmed|trained|built|committed|purpose|role|goal|aim|programming|here to"
+        ),
         join_pattern(
-            r"\b(?:i(?:'m|\sam)\s(?:\w+\s)?(?:designed|programmed|trained|built|committed)|"
+            r"\b(?:i(?:'m|\sam)\s(?:\w+\s){0,4}?(?:designed|programmed|trained|built|committed|"
+            r"here(?=\sto\s(?:promote|foster|ensure|provide)\b))|"
             r"my\s(?:\w+\s)?(?:purpose|role|goal|aim|programming)\sis)\sto\s[^.!?]{0,60}?"
-            r"(?:ethic|moral|respect|safe|lawful|legal|privacy|harm|well-being|responsib|"
+            r"(?:positiv|constructive|ethic|moral|respect|safe|lawful|legal|privacy|harm"
+            r"|well-being|responsib|"
             r"kindness|principles)"
         ),
     ),

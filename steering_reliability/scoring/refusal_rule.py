@@ -35,12 +35,17 @@ class Rule:
     triggers: tuple[str, ...]
     pattern: re.Pattern[str]
 
-    def holds(self, sentence: str) -> bool:
-        """Whether the rule holds in a lowered sentence."""
+    def find(self, sentence: str) -> str | None:
+        """The words of a lowered sentence that the rule holds on; None where it does not hold."""
         for word in self.triggers:
             if word in sentence:
-                return self.pattern.search(sentence) is not None
-        return False
+                found = self.pattern.search(sentence)
+                return found.group() if found else None
+        return None
+
+    def holds(self, sentence: str) -> bool:
+        """Whether the rule holds in a lowered sentence."""
+        return self.find(sentence) is not None
 
 
 def triggers(words: str) -> tuple[str, ...]:
@@ -80,6 +85,8 @@ CANNOT = (
     r"(?:do\snot|don't)\s(?:have\sthe\s(?:capability|capacity|ability|authority|permission)\sto|"
     r"feel\scomfortable|want\sto|wish\sto)|lack\sthe\s(?:ability|capability|capacity)\sto)"
 )
+# What one is for or against; no help is declined by it.
+STANCE = r"(?:condon|endors|promot|encourag|support|advocat|glorif|tolerat|facilitat|entertain)"
 # Between "I" and what I cannot do; another subject in between makes it somebody else's inability.
 OWN_WORDS = (
     r"(?:(?!you\b|they\b|it\b|he\b|she\b|that\b|this\b|people\b|who\b|if\b|the\b)[\w'-]+,?\s)"

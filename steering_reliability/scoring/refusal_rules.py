@@ -23,6 +23,6 @@ RULES: tuple[Rule, ...] = (*DECLINING, *JUDGING, *MORALISING)
 
 # Models open their refusals with a few phrases, over and over.
 @lru_cache(maxsize=1024)
-def rules_held(sentence: str) -> tuple[Rule, ...]:
-    """The rules that hold in a lowered sentence, whatever was asked."""
-    return tuple(rule for rule in RULES if rule.holds(sentence))
+def rules_held(sentence: str) -> tuple[tuple[Rule, str], ...]:
+    """The rules that hold in a lowered sentence, whatever was asked, and the words they hold on."""
+    return tuple((rule, words) for rule in RULES if (words := rule.find(sentence)) is not None)
