@@ -20,6 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) found: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -c 'from steering_reliability.engine.compiled import compile_all; compile_all()'
 	@touch $(STAMP)
 
 smoke: $(STAMP)  ## run the smoke level on the embedded model; ends with the report to open

@@ -9,14 +9,20 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from llvmlite import binding
 from numba import cfunc, njit, types
 
-from steering_reliability.engine.openmp import THREAD, THREADS, address_of, run_on_threads
+from steering_reliability.engine.openmp import (
+    THREAD,
+    THREADS,
+    address_of,
+    has_threads,
+    run_on_threads,
+)
 
 # Sums may be vectorised, which takes them in another order; the order is fixed when compiled.
 compiled = njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
@@ -36,13 +42,20 @@ class OnThreads:
         function: gets one array: its own address, those of tensors, and then numbers that are no
             addresses. One, since the interpreter is slow between two matrix products, which leave
             little of it in the processor's caches.
+
+    Attributes:
+        made: all there are.
+        address: of the compiled function, compiled at first use.
     """
+
+    made: ClassVar[list[OnThreads]] = []
 
     def __init__(self, function: Callable[[Any], None]) -> None:
         self._function = function
+        self.made.append(self)
 
     @cached_property
-    def _address(self) -> int:
+    def address(self) -> int:
         for name in (THREAD, THREADS):
             binding.add_symbol(name, address_of(name))
         signature = types.void(types.CPointer(types.voidptr))
@@ -55,7 +68,16 @@ class OnThreads:
     def __call__(self, tensors: Sequence[torch.Tensor], numbers: Sequence[int]) -> None:
         given = array("q", [0, *(tensor.data_ptr() for tensor in tensors), *numbers])
         given[0], _ = given.buffer_info()
-        run_on_threads(self._address, given[0])
+        run_on_threads(self.address, given[0])
+
+
+def compile_all() -> None:
+    """Compile what would be at first use, where it can be used: a part of installing."""
+    from steering_reliability.engine import kernels, row_kernels  # noqa: F401 - they make it
+
+    if has_threads(torch.device("cpu")):
+        for function in OnThreads.made:
+            assert function.address
 
 
 @cache
