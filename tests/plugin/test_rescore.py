@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,9 @@ CLAIMS = {
 
 
 @pytest.fixture
-def judged(project: Project) -> Project:
+def judged(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    # Another test's project may have had one of that name in this process.
+    monkeypatch.delitem(sys.modules, "outside_judge", raising=False)
     folder = project.experiments / "configs"
     (folder / "own_judge.py").write_text(JUDGE, encoding="utf-8")
     (project.root / "outside_judge.py").write_text(JUDGE, encoding="utf-8")
