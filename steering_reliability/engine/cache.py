@@ -137,7 +137,7 @@ class SlotCache(Cache):
         device: where the model is.
 
     Attributes:
-        is_compiled: whether decoding goes through :mod:`.kernels`.
+        is_compiled: whether :mod:`.kernels` write a step's keys and attend.
     """
 
     def __init__(self, n_layers: int, slots: int, max_length: int, device: torch.device) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from steering_reliability.models.forwards import replaced_forwards
+
 
 @contextmanager
 def output_head(hf_model: Any, needed: bool) -> Iterator[None]:
@@ -20,12 +22,8 @@ def output_head(hf_model: Any, needed: bool) -> Iterator[None]:
     if needed:
         yield
         return
-    head = hf_model.get_output_embeddings()
-    head.forward = _nothing
-    try:
+    with replaced_forwards([hf_model.get_output_embeddings()], lambda _head: _nothing):
         yield
-    finally:
-        del head.forward
 
 
 def _nothing(hidden: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""Attention of a decoding step and the writing of keys, compiled by Numba for CPUs.
+"""Attention, and the writing of a step's keys, compiled by Numba for CPUs.
 
-Each row is computed by itself and in one order, so its bits depend on nothing else.
+Each token is computed by itself and in one order, so its bits depend on nothing else.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from steering_reliability.engine.openmp import has_threads
+from steering_reliability.models.forwards import replaced_forwards
 
 _DTYPES = (torch.float32, torch.bfloat16)
-_known: WeakKeyDictionary[nn.Module, list[tuple[nn.Module, float]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, dict[nn.Module, float]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -28,18 +29,11 @@ def compiled_norms(hf_model: nn.Module) -> Iterator[None]:
     They are told by what they compute, not by their class: as Zhang and Sennrich (2019) define it,
     the numbers over the root of their mean square, times the weight. All others stay.
     """
-    norms = _known.get(hf_model)
-    if norms is None:
-        norms = _known[hf_model] = list(_root_mean_square_norms(hf_model))
-    replaced = [(norm, epsilon) for norm, epsilon in norms if "forward" not in vars(norm)]
-    for norm, epsilon in replaced:
-        # Not by assignment, with which a module takes its time.
-        vars(norm)["forward"] = partial(_normalised, norm, epsilon)
-    try:
+    epsilons = _known.get(hf_model)
+    if epsilons is None:
+        epsilons = _known[hf_model] = dict(_root_mean_square_norms(hf_model))
+    with replaced_forwards(epsilons, lambda norm: partial(_normalised, norm, epsilons[norm])):
         yield
-    finally:
-        for norm, _ in replaced:
-            del vars(norm)["forward"]
 
 
 def _root_mean_square_norms(hf_model: nn.Module) -> Iterator[tuple[nn.Module, float]]:

@@ -16,6 +16,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from steering_reliability.models.forwards import replaced_forwards
+
 # Rows for which the layout is chosen; it serves any number of them.
 _TYPICAL_ROWS = 128
 _DTYPES = (torch.float32, torch.bfloat16)
@@ -52,15 +54,10 @@ class PackedLinears:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Let the model multiply with packed weights for a while, and then as before."""
-        replaced = [layer for layer in self._layers if "forward" not in vars(layer)]
-        for layer in replaced:
-            # Not by assignment, with which a module takes its time.
-            vars(layer)["forward"] = partial(_multiply, self._weight_of(layer), layer)
-        try:
+        with replaced_forwards(
+            self._layers, lambda layer: partial(_multiply, self._weight_of(layer), layer)
+        ):
             yield
-        finally:
-            for layer in replaced:
-                del vars(layer)["forward"]
 
     def _weight_of(self, layer: nn.Linear) -> torch.Tensor:
         state = _state(layer.weight)
