@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -42,8 +42,8 @@ EMPTY = Prefix((), ())
 class _SlotLayer(CacheLayerMixin):
     """A layer's slots, allocated at first use.
 
-    Both are ``[blocks, slots, kv_heads, KEY_STEP, d_head]``, on a CPU in float32, in which small
-    products are twice as fast as in bfloat16 or float16.
+    Both are ``[blocks, slots, kv_heads, KEY_STEP, d_head]``. On a CPU float16 is held in float32,
+    and so is bfloat16, unless compiled code reads it: torch's small products are slow in both.
     """
 
     is_sliding = False
@@ -57,8 +57,11 @@ class _SlotLayer(CacheLayerMixin):
         blocks, slots = self._cache.max_length // KEY_STEP, self._cache.slots
         _, kv_heads, _, d_key = key_states.shape
         held = (blocks, slots, kv_heads, KEY_STEP)
-        self.keys = _zeros((*held, d_key), key_states)
-        self.values = _zeros((*held, value_states.shape[3]), key_states)
+        widths = d_key, value_states.shape[3]
+        dtype = self._cache.held_dtype(key_states.dtype, widths)
+        self.keys, self.values = (
+            _zeros((*held, width), dtype, key_states.device) for width in widths
+        )
         self.is_initialized = True
 
     def update(
@@ -104,14 +107,15 @@ class _SlotLayer(CacheLayerMixin):
         return self._cache.max_length
 
 
-def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Not empty: a masked key of weight 0 times NaN would still be NaN."""
-    if like.device.type == "cpu":
+    if device.type == "cpu":
         # Unlike torch's, these take memory, and time, only where something is written.
-        room = np.zeros(math.prod(shape) + _CACHE_LINE, dtype=np.float32)
-        start = -room.ctypes.data % _CACHE_LINE // room.itemsize
-        return torch.from_numpy(room[start : start + math.prod(shape)]).view(shape)
-    return like.new_zeros(shape)
+        n_bytes = math.prod(shape) * dtype.itemsize
+        room = np.zeros(n_bytes + _CACHE_LINE, dtype=np.uint8)
+        start = -room.ctypes.data % _CACHE_LINE
+        return torch.from_numpy(room[start : start + n_bytes]).view(dtype).view(shape)
+    return torch.zeros(shape, dtype=dtype, device=device)
 
 
 def _segments(start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
@@ -145,7 +149,9 @@ class SlotCache(Cache):
         self.max_length = round_up_keys(max_length)
         self.row_index = torch.arange(slots, device=device)
         self.positions = torch.zeros(slots, dtype=torch.long, device=device)
-        self._beginnings = [EMPTY] * slots
+        # What rows begin with, None where nothing has entered one yet, and what they hold of it.
+        self._beginnings: list[Prefix | None] = [None] * slots
+        self._held_beginnings = [EMPTY] * slots
         self.prefill_start = 0
         self.n_keys = self.max_length
         self.written = self.positions, self.positions
@@ -191,25 +197,50 @@ class SlotCache(Cache):
         if rooms:
             torch._foreach_copy_(rooms, computed)
 
+    def held_dtype(self, dtype: torch.dtype, widths: Sequence[int]) -> torch.dtype:
+        """In what a model's keys and values are held."""
+        if self.row_index.device.type != "cpu":
+            return dtype
+        # Compiled code writes pairs of halves.
+        in_halves = self.is_compiled and not any(width % 2 for width in widths)
+        return dtype if dtype == torch.bfloat16 and in_halves else torch.float32
+
     def write_beginning(self, row: int, prefix: Prefix) -> None:
         """Let a row begin with what others begin with; one that does is left as it is."""
-        if self._beginnings[row] is not prefix:
+        self._beginnings[row] = prefix
+        if self._held_beginnings[row] is not prefix:
+            # What is the row's own may be written over what it held.
+            self._held_beginnings[row] = EMPTY
+        if not self.is_compiled:
+            self._hold_beginning(row)
+
+    def _hold_beginning(self, row: int) -> None:
+        prefix = self._beginnings[row]
+        if prefix is not None and self._held_beginnings[row] is not prefix:
             self.write(row, 0, prefix)
-            self._beginnings[row] = prefix
+            self._held_beginnings[row] = prefix
 
     def n_common(self, rows: int) -> int:
-        """How many positions hold the same in the first rows, from their beginning on."""
-        first, *others = self._beginnings[:rows]
-        return first.length if all(other is first for other in others) else 0
+        """How many positions the first rows begin with that are the same in all of them.
+
+        Compiled code reads them from the first row, so the others don't hold them as long as all
+        begin alike; rows that nothing has entered yet begin with anything.
+        """
+        first = self._beginnings[0]
+        alike = all(other is first or other is None for other in self._beginnings[:rows])
+        for row in range(1 if alike else rows):
+            self._hold_beginning(row)
+        return first.length if alike and first is not None else 0
 
     def park(self, row: int) -> None:
         """Let an empty row, which is stepped too, write after its beginning: there it costs few
         keys and spoils nothing."""
-        self.positions[row] = self._beginnings[row].length
+        self.positions[row] = (self._beginnings[row] or EMPTY).length
 
     def move_row(self, source: int, target: int) -> None:
         """Copy one row to another."""
         self._beginnings[target] = self._beginnings[source]
+        self._held_beginnings[target] = self._held_beginnings[source]
         for tensor in self._tensors():
             tensor[:, target] = tensor[:, source]
 
@@ -220,7 +251,7 @@ class SlotCache(Cache):
         0 times infinity is no number.
         """
         for row in range(self.slots)[rows]:
-            self._beginnings[row] = EMPTY
+            self._beginnings[row], self._held_beginnings[row] = None, EMPTY
         for tensor in self._tensors():
             tensor[:, rows] = 0
 

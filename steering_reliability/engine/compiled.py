@@ -26,6 +26,8 @@ from steering_reliability.engine.openmp import (
 
 # Sums may be vectorised, which takes them in another order; the order is fixed when compiled.
 compiled = njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
+# Sums are taken as written.
+compiled_in_order = njit(error_model="numpy")
 _thread = types.ExternalFunction(THREAD, types.int32())
 _threads = types.ExternalFunction(THREADS, types.int32())
 # Natural logarithm of 2 in two parts, the first exact in float32 times any exponent.
@@ -33,6 +35,7 @@ _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _LOG2_E = np.float32(1.44269504088896341)
 # Its exponential is about float32's smallest.
 _SMALLEST = np.float32(-87.0)
+_LANES = 64
 
 
 class OnThreads:
@@ -117,3 +120,18 @@ def exp(x: Any) -> Any:
     y = y * x + np.float32(5.0000001201e-1)
     y = y * x * x + x + np.float32(1.0)
     return y * np.int32((np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@compiled
+def greatest(numbers: Any) -> Any:
+    """In lanes: one after the other, each comparison waits for the one before."""
+    n = len(numbers)
+    lanes = np.full(_LANES, numbers[0])
+    for start in range(0, n // _LANES * _LANES, _LANES):
+        for lane in range(_LANES):
+            number = numbers[start + lane]
+            lanes[lane] = number if number > lanes[lane] else lanes[lane]
+    most = lanes.max()
+    for i in range(n // _LANES * _LANES, n):
+        most = max(most, numbers[i])
+    return most

@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import carray
 
-from steering_reliability.engine.compiled import OnThreads, as_factors, compiled, exp, share_of
-
-_CACHE_LINE = 64
+from steering_reliability.engine.compiled import (
+    OnThreads,
+    as_factors,
+    compiled,
+    compiled_in_order,
+    exp,
+    greatest,
+    share_of,
+)
+from steering_reliability.engine.runs import AT_ONCE, FLOAT_BYTES, mix_run, score_run
 
 
 def attention_over_own_keys(
@@ -28,15 +33,15 @@ def attention_over_own_keys(
     scale: float,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Attention of tokens over no more keys than each of them sees, in float32.
+    """Attention of tokens over no more keys than each of them sees, computed in float32.
 
     Products of whole blocks, as torch offers them, read every row's masked room and each row's
     copy of what all rows begin with, and wait for memory.
 
     Args:
-        query: ``[tokens, heads, d_head]``.
-        key: ``[blocks, rows, kv_heads, block length, d_head]``; the first blocks and rows of what
-            may be more.
+        query: ``[tokens, heads, d_head]``, float32.
+        key: ``[blocks, rows, kv_heads, block length, d_head]``, float32 or bfloat16; the first
+            blocks and rows of what may be more.
         value: the same, of its own width ``d_value``.
         row_of: which row each token belongs to, int64, ``[tokens]``.
         lengths: how many of its row's keys it sees, from the first on, int64, ``[tokens]``.
@@ -55,7 +60,18 @@ def attention_over_own_keys(
     factors = as_factors(scale, softcap or 0.0)
     _attend(
         (query.contiguous(), key, value, row_of, lengths, out, factors),
-        (tokens, blocks, slots, kv_heads, block_length, groups, d_head, d_value, n_common),
+        (
+            tokens,
+            blocks,
+            slots,
+            kv_heads,
+            block_length,
+            groups,
+            d_head,
+            d_value,
+            n_common,
+            key.itemsize,
+        ),
     )
     return out
 
@@ -66,30 +82,37 @@ def write_tokens(
     block: torch.Tensor,
     place: torch.Tensor,
 ) -> None:
-    """Put one token per row into a cache, as :func:`decode_attention` reads it.
+    """Put one token per row into a cache, as :func:`attention_over_own_keys` reads it.
 
     Args:
-        held: keys and values of all slots, ``[blocks, slots, kv_heads, block length, d]``, float32.
+        held: keys and values of all slots, ``[blocks, slots, kv_heads, block length, d]``, float32,
+            or bfloat16 where ``d`` is even.
         states: what is written into the first rows, ``[rows, kv_heads, d]`` each.
         block: into which block of each row, int64, ``[rows]``.
         place: at which place of the block, int64, ``[rows]``.
     """
-    keys, values = (new.to(old.dtype).contiguous() for old, new in zip(held, states, strict=True))
-    _write((*held, keys, values, block, place), (*held[1].shape, keys.shape[2], len(keys)))
+    keys, values = (
+        new.to(old.dtype).contiguous().view(torch.float32)
+        for old, new in zip(held, states, strict=True)
+    )
+    # Two halves are copied as one float32.
+    width = held[1].shape[4] * held[1].itemsize // FLOAT_BYTES
+    numbers = (*held[1].shape[:4], width, keys.shape[2], len(keys))
+    _write((*held, keys, values, block, place), numbers)
 
 
 @OnThreads
 def _attend(given: Any) -> None:
-    numbers = carray(given[0], 17, np.int64)[8:]
-    tokens, blocks, slots, kv_heads, block_length, groups, d_head, d_value, n_common = numbers
+    query, keys, values = carray(given[0], 4, np.int64)[1:]
+    numbers = carray(given[0], 18, np.int64)[8:]
+    tokens, blocks, slots, kv_heads, block_length, groups, d_head, d_value, n_common = numbers[:9]
     scale, softcap = carray(given[7], 2, np.float32)
     _attend_items(
-        carray(given[1], (tokens, kv_heads, groups, d_head), np.float32),
-        carray(given[2], (blocks, slots, kv_heads, block_length, d_head), np.float32),
-        carray(given[3], (blocks, slots, kv_heads, block_length, d_value), np.float32),
+        (query, keys, values, numbers[9]),
         (carray(given[4], tokens, np.int64), carray(given[5], tokens, np.int64)),
-        carray(given[6], (tokens, kv_heads, groups, d_value), np.float32),
-        (n_common, scale, softcap),
+        carray(given[6], (tokens * kv_heads, groups, d_value), np.float32),
+        (blocks, slots, kv_heads, block_length, d_head, n_common),
+        (scale, softcap),
         share_of(tokens * kv_heads),
     )
 
@@ -108,73 +131,86 @@ def _write(given: Any) -> None:
     _write_rows(values, new_values, block, place, share)
 
 
-@compiled
-def _attend_items(
-    query: Any, keys: Any, values: Any, seen: Any, out: Any, settings: Any, items: Any
-) -> None:
-    """Items, each a token and a key head with the queries that share it, one after the other.
-
-    Places are taken two at once, so that one's sum need not wait for the other's.
-    """
+@compiled_in_order
+def _attend_items(held: Any, seen: Any, out: Any, shape: Any, settings: Any, items: Any) -> None:
+    """Items, each a token and a key head with the queries that share it, one after the other."""
+    query, keys, values, held_bytes = held
     row_of, lengths = seen
-    n_common, scale, softcap = settings
-    kv_heads, groups = query.shape[1:3]
-    block_length = keys.shape[3]
-    weights = np.empty((groups, keys.shape[0] * block_length + 1), np.float32)
-    greatest, mass = np.empty(groups, np.float32), np.empty(groups, np.float32)
+    groups, d_value = out.shape[1:]
+    blocks, _, kv_heads, block_length, d_head, _ = shape
+    room = blocks * block_length
+    weights = np.empty((groups, room), np.float32)
     for item in range(*items):
-        token, head = item // kv_heads, item % kv_heads
-        after_it = min(item + 1, items[1] - 1)
-        row, n = row_of[token], lengths[token]
-        next_row, next_head = row_of[after_it // kv_heads], after_it % kv_heads
-        greatest[:] = -np.inf
-        for place in range(0, n, 2):
-            after = min(place + 1, n - 1)
-            a, i, u = _where(place, row, n_common, block_length)
-            b, j, v = _where(after, row, n_common, block_length)
-            for group in range(groups):
-                score, score_after = np.float32(0), np.float32(0)
-                for d in range(query.shape[3]):
-                    score += query[token, head, group, d] * keys[a, i, head, u, d]
-                    score_after += query[token, head, group, d] * keys[b, j, head, v, d]
-                score, score_after = score * scale, score_after * scale
-                if softcap > 0:
-                    score = softcap * np.tanh(score / softcap)
-                    score_after = softcap * np.tanh(score_after / softcap)
-                weights[group, place], weights[group, after] = score, score_after
-                greatest[group] = max(greatest[group], max(score, score_after))
-            if after >= n_common:
-                _fetch(values, a, row, head, u)
-                _fetch(values, b, row, head, v)
+        row, head, n = row_of[item // kv_heads], item % kv_heads, lengths[item // kv_heads]
+        next_item = min(item + 1, items[1] - 1)
+        next_row, next_head = row_of[next_item // kv_heads], next_item % kv_heads
+        asked = query + item * groups * d_head * FLOAT_BYTES
+        place = 0
+        while place < n:
+            start, stop = _run_from(place, n, row, head, shape)
+            for group in range(0, groups, AT_ONCE):
+                score_run(
+                    min(AT_ONCE, groups - group),
+                    asked + group * d_head * FLOAT_BYTES,
+                    keys + start * d_head * held_bytes,
+                    held_bytes,
+                    stop - place,
+                    d_head,
+                    weights.ctypes.data + (group * room + place) * FLOAT_BYTES,
+                    room,
+                    values + start * d_value * held_bytes,
+                )
+            place = stop
         for group in range(groups):
-            total = np.float32(0)
-            for place in range(n):
-                weights[group, place] = exp(weights[group, place] - greatest[group])
-                total += weights[group, place]
-            # Beside the last place of an odd number.
-            weights[group, n] = 0
-            mass[group] = total
-            for d in range(values.shape[4]):
-                out[token, head, group, d] = 0
-        for place in range(0, n, 2):
-            after = min(place + 1, n - 1)
-            a, i, u = _where(place, row, n_common, block_length)
-            b, j, v = _where(after, row, n_common, block_length)
-            for group in range(groups):
-                weight = weights[group, place] / mass[group]
-                weight_after = weights[group, place + 1] / mass[group]
-                for d in range(values.shape[4]):
-                    mixed = weight * values[a, i, head, u, d]
-                    out[token, head, group, d] += mixed + weight_after * values[b, j, head, v, d]
-            if after >= n_common:
-                _fetch(keys, a, next_row, next_head, u)
-                _fetch(keys, b, next_row, next_head, v)
+            _soften(weights[group, :n], *settings)
+        out[item] = 0
+        place = 0
+        while place < n:
+            start, stop = _run_from(place, n, row, head, shape)
+            next_start, _ = _run_from(place, n, next_row, next_head, shape)
+            for group in range(0, groups, AT_ONCE):
+                mix_run(
+                    min(AT_ONCE, groups - group),
+                    weights.ctypes.data + (group * room + place) * FLOAT_BYTES,
+                    room,
+                    values + start * d_value * held_bytes,
+                    held_bytes,
+                    stop - place,
+                    d_value,
+                    out.ctypes.data + (item * groups + group) * d_value * FLOAT_BYTES,
+                    keys + next_start * d_head * held_bytes,
+                )
+            place = stop
 
 
 @compiled
-def _where(place: int, row: int, n_common: int, block_length: int) -> tuple[int, int, int]:
-    """Block, row and place in the block at which a cache holds a row's token."""
-    return place // block_length, 0 if place < n_common else row, place % block_length
+def _run_from(place: int, n: int, row: int, head: int, shape: Any) -> tuple[int, int]:
+    """Where a cache holds a row's token, in heads, and up to which token what follows it does."""
+    _, slots, kv_heads, block_length, _, n_common = shape
+    block, inside = place // block_length, place % block_length
+    stop = min(n, place - inside + block_length)
+    if place < n_common:
+        row, stop = 0, min(stop, n_common)
+    return ((block * slots + row) * kv_heads + head) * block_length + inside, stop
+
+
+@compiled
+def _soften(weights: Any, scale: Any, softcap: Any) -> None:
+    """Turn scores into their softmax."""
+    n = len(weights)
+    for place in range(n):
+        weights[place] *= scale
+    if softcap > 0:
+        for place in range(n):
+            weights[place] = softcap * np.tanh(weights[place] / softcap)
+    most = greatest(weights)
+    mass = np.float32(0)
+    for place in range(n):
+        weights[place] = exp(weights[place] - most)
+        mass += weights[place]
+    factor = np.float32(1) / mass
+    for place in range(n):
+        weights[place] *= factor
 
 
 @compiled
@@ -183,25 +219,3 @@ def _write_rows(held: Any, states: Any, block: Any, place: Any, share: Any) -> N
         for head in range(states.shape[1]):
             for i in range(states.shape[2]):
                 held[block[row], row, head, place[row], i] = states[row, head, i]
-
-
-@compiled
-def _fetch(held: Any, block: int, row: int, head: int, inside: int) -> None:
-    """Let the processor get what is needed soon: by itself it waits at each row's beginning."""
-    place = ((block * held.shape[1] + row) * held.shape[2] + head) * held.shape[3] + inside
-    n_bytes = held.itemsize * held.shape[4]
-    for ahead in range(0, n_bytes, _CACHE_LINE):
-        _prefetch(held.ctypes.data + place * n_bytes + ahead)
-
-
-@intrinsic
-def _prefetch(_context: Any, _address: Any) -> Any:
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> None:
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        # To read data, into the second cache: for the first one fewer lines can be under way.
-        how = number(0), number(2), number(1)
-        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), *how])
-
-    return types.void(types.uintp), generate

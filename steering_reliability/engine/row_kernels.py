@@ -14,10 +14,9 @@ from steering_reliability.engine.compiled import (
     at_least_smallest,
     compiled,
     exp,
+    greatest,
     share_of,
 )
-
-_LANES = 64
 
 
 def root_mean_square_norm(
@@ -126,30 +125,15 @@ def _normalise_halves(hidden: Any, weight: Any, out: Any, epsilon: Any, share: A
 
 @compiled
 def _log_mass_and_entropy(logits: Any) -> tuple[Any, Any]:
-    greatest = _greatest(logits)
+    most = greatest(logits)
     mass, expected = np.float32(0), np.float32(0)
     for i in range(len(logits)):
         # Here too, so that a logit that is masked out adds nothing.
-        below = at_least_smallest(logits[i] - greatest)
+        below = at_least_smallest(logits[i] - most)
         weight = exp(below)
         mass += weight
         expected += weight * below
-    return greatest + np.log(mass), np.log(mass) - expected / mass
-
-
-@compiled
-def _greatest(numbers: Any) -> Any:
-    """In lanes: one after the other, each comparison waits for the one before."""
-    n = len(numbers)
-    lanes = np.full(_LANES, numbers[0])
-    for start in range(0, n // _LANES * _LANES, _LANES):
-        for lane in range(_LANES):
-            number = numbers[start + lane]
-            lanes[lane] = number if number > lanes[lane] else lanes[lane]
-    greatest = lanes.max()
-    for i in range(n // _LANES * _LANES, n):
-        greatest = max(greatest, numbers[i])
-    return greatest
+    return most + np.log(mass), np.log(mass) - expected / mass
 
 
 @compiled

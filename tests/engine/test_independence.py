@@ -240,17 +240,39 @@ def test_a_row_holds_the_beginning_that_it_was_given_last() -> None:
 
     one, other = prefix(5), prefix(5)
     cache = SlotCache(1, 2, KEY_STEP, torch.device("cpu"))
-    for row, beginning in ((0, one), (1, other), (1, one), (1, other)):
+    for row, beginning in ((0, one), (1, other), (1, one), (1, other), (0, other), (0, one)):
         cache.write_beginning(row, beginning)
-        assert same(held(row), beginning)
+        n_common = cache.n_common(2)
+        assert same(held(0 if n_common else row), beginning)
     cache.move_row(1, 0)
     cache.write_beginning(0, one)
+    cache.n_common(2)
     assert same(held(0), one)
     cache.empty_rows(slice(0, 1))
     cache.write_beginning(0, one)
+    cache.n_common(2)
     assert same(held(0), one)
     cache.park(0)
     assert cache.positions[0] == one.length
+
+
+def test_only_the_first_row_holds_what_all_begin_with() -> None:
+    """Until one begins otherwise; a row that nothing has entered yet begins with anything."""
+    one = Prefix((torch.randn(1, 5, 4),), (torch.randn(1, 5, 4),))
+    other = Prefix((torch.randn(1, 3, 4),), (torch.randn(1, 3, 4),))
+    cache = SlotCache(1, 4, KEY_STEP, torch.device("cpu"))
+    assert cache.n_common(4) == 0
+    for row in (0, 1):
+        cache.write_beginning(row, one)
+    assert cache.n_common(4) == one.length
+    assert torch.equal(cache.read(0, 0, one.length).keys[0], one.keys[0])
+    if cache.is_compiled:
+        assert not cache.read(1, 0, one.length).keys[0].any()
+    cache.write_beginning(2, other)
+    assert cache.n_common(2) == one.length
+    assert cache.n_common(3) == 0
+    assert torch.equal(cache.read(1, 0, one.length).keys[0], one.keys[0])
+    assert torch.equal(cache.read(2, 0, other.length).keys[0], other.keys[0])
 
 
 def test_slots_keep_the_shared_beginning_for_those_alone_that_begin_so() -> None:

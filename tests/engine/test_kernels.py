@@ -187,6 +187,48 @@ def test_a_mask_that_a_model_made_itself_is_obeyed() -> None:
     assert not torch.allclose(changed, given_back, atol=1e-3)
 
 
+def test_a_mask_of_the_models_own_sees_what_rows_have_in_common() -> None:
+    """Though the first row alone holds it."""
+    rows = make_rows(3, 2, 2, (16, 16), 2, seed=0)
+    n_common = KEY_STEP + 3
+    whole = rows._replace(
+        keys=rows.keys.clone(), values=rows.values.clone(), lengths=torch.full((3,), 2 * KEY_STEP)
+    )
+    for place in range(n_common):
+        for held in whole.at(place):
+            held[1:] = held[:1]
+    mask = torch.zeros(3, 1, 1, 2 * KEY_STEP)
+    seen = Seen(mask.clone(), torch.arange(3), whole.lengths, n_common)
+    query, module = rows.query[:, :, None], torch.nn.Identity()
+    with slot_attention_in(load_tiny("llama").text_config, seen):
+        found = slot_attention(module, query, rows.keys, rows.values, mask)[0]
+    torch.testing.assert_close(found[:, 0], whole.attend())
+
+
+@thorough
+@given(rows=shapes)
+def test_bfloat16_keys_are_read_as_what_they_are(rows: Rows) -> None:
+    halves = rows._replace(keys=rows.keys.bfloat16(), values=rows.values.bfloat16())
+    wide = rows._replace(keys=halves.keys.float(), values=halves.values.float())
+    assert torch.equal(halves.attend(), wide.attend())
+
+
+@pytest.mark.parametrize("widths", [(8, 8), (3, 8)])
+def test_a_cache_holds_bfloat16_as_it_is_where_pairs_can_be_written(
+    widths: tuple[int, int],
+) -> None:
+    states = [torch.randn(3, 2, 1, width).bfloat16() for width in widths]
+    cache = SlotCache(1, 4, 2 * KEY_STEP, torch.device("cpu"))
+    cache.begin(torch.tensor([[1], [KEY_STEP], [KEY_STEP + 5]]))
+    keys, values = cache.update(states[0], states[1], 0)
+    assert keys.dtype == values.dtype == (torch.bfloat16 if widths[0] % 2 == 0 else torch.float32)
+    for held, new in ((keys, states[0]), (values, states[1])):
+        assert torch.equal(held[0, 0, :, 1].bfloat16(), new[0, :, 0])
+        assert torch.equal(held[1, 1, :, 0].bfloat16(), new[1, :, 0])
+        assert torch.equal(held[1, 2, :, 5].bfloat16(), new[2, :, 0])
+        assert int((held != 0).any(-1).sum()) == 6
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_decodes_so_and_as_without(
     family: str, monkeypatch: pytest.MonkeyPatch
