@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import torch
 
 from steering_reliability.errors import SteeringError
@@ -62,25 +60,6 @@ def check_positions(model: LoadedModel, context: int) -> None:
         )
 
 
-def smaller_batches(slots: int, probe: Callable[[int], torch.Tensor]) -> Iterator[int]:
-    """Batch sizes below ``slots`` at which rows get the same bits as at ``slots``.
-
-    Each is found when it is asked for: a probe is a pass of the model.
-
-    Args:
-        slots: the run's slot count.
-        probe: logits of a batch of the given size, ``[size, vocabulary]``, whose first rows are
-            the same at every size.
-
-    Yields:
-        Halves of halves, up to the first at which bits differ.
-    """
-    # With fewer rows than threads, reductions split along a row, which changes its last bit.
-    smallest = max(4, torch.get_num_threads())
-    size = slots // 2
-    if size < smallest:
-        return
-    reference = probe(slots)[:size].clone()
-    while size >= smallest and torch.equal(probe(size), reference[:size]):
-        yield size
-        size //= 2
+def smallest_batch() -> int:
+    """Rows below which reductions would split along a row, which changes its last bit."""
+    return max(4, torch.get_num_threads())

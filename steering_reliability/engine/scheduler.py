@@ -2,8 +2,8 @@
 
 A fixed number of slots is stepped together; a finished row's slot is refilled at once. A
 completion depends on its request alone: prompts are prefilled by themselves, rows start at
-position 0, key lengths grow in fixed steps, and the batch size is fixed, unless a probe at
-start-up shows that this machine gives the same bits at a smaller one.
+position 0, key lengths grow in fixed steps, and the batch size is fixed, unless a step that is
+computed at both shows that this machine gives the same bits at a smaller one.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from functools import partial
 
 import torch
 
 from steering_reliability.completions import Completion
-from steering_reliability.engine.attention import KEY_STEP
 from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.forward import forward
-from steering_reliability.engine.limits import check_context, smaller_batches
+from steering_reliability.engine.limits import check_context, smallest_batch
 from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.memory import check_memory
 from steering_reliability.engine.prefill import Prefiller
@@ -75,7 +73,7 @@ class SlotEngine:
         self._noise = torch.zeros(slots, n_new, dtype=torch.float64, device=device)
         self._measures = RowMeasures(model, slots)
         self._batch_sizes = [slots]
-        self._smaller = smaller_batches(slots, partial(_probe, model))
+        self._may_be_smaller = True
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Queue requests; slots take them in this order."""
@@ -121,9 +119,22 @@ class SlotEngine:
         if not active:
             return []
         n = self._shrink(active)
-        ids, positions = self._next_token[:n, None], self._cache.positions[:n, None]
-        logits = forward(self._model, self._cache, ids, positions, self._steering)
+        logits = self._forward(n)
+        if n == self._batch_sizes[-1] and not self._queue and len(active) <= n // 2:
+            self._try_half(logits)
         return self._advance(logits, n)
+
+    def _forward(self, n: int) -> torch.Tensor:
+        ids, positions = self._next_token[:n, None], self._cache.positions[:n, None]
+        return forward(self._model, self._cache, ids, positions, self._steering)
+
+    def _try_half(self, logits: torch.Tensor) -> None:
+        """Compute a step's first half of rows once more, by themselves: are they the same bits?"""
+        half = len(logits) // 2
+        if self._may_be_smaller and half >= smallest_batch():
+            self._may_be_smaller = torch.equal(self._forward(half), logits[:half])
+            if self._may_be_smaller:
+                self._batch_sizes.append(half)
 
     def _admit(self) -> None:
         free = [row for row, request in enumerate(self._rows) if request is None]
@@ -212,8 +223,6 @@ class SlotEngine:
         n_rows = self.slots
         if self._queue or len(active) > n_rows // 2:
             return n_rows
-        while self._batch_sizes[-1] // 2 >= len(active) and (size := next(self._smaller, 0)):
-            self._batch_sizes.append(size)
         n = min(size for size in self._batch_sizes if size >= len(active))
         free = [row for row in range(n) if self._rows[row] is None]
         for source in (row for row in active if row >= n):
@@ -230,12 +239,3 @@ class SlotEngine:
         self._noise[target] = self._noise[source]
         self._rows[target], self._rows[source] = self._rows[source], None
         self._park(source)
-
-
-def _probe(model: LoadedModel, n: int) -> torch.Tensor:
-    """Logits of the first rows of a fixed batch of ``n``, for the comparison of sizes."""
-    cache = SlotCache(model.n_layers, n, KEY_STEP, model.device)
-    ids = torch.arange(n, device=model.device)[:, None] % 997
-    cache.positions[:] = torch.arange(n, device=model.device) % KEY_STEP
-    idle = RowSteering(n, model.d_model, model.device, model.dtype)
-    return forward(model, cache, ids, cache.positions[:, None], idle)

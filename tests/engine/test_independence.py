@@ -185,9 +185,8 @@ def test_slots_are_refilled_and_completions_keep_their_requests() -> None:
     assert engine.steps <= n_tokens / 4 + 5
 
 
-@pytest.mark.parametrize("sizes", [[8, 4], None])
 def test_fewer_rows_at_the_tail_give_the_same_completions(
-    sizes: list[int] | None, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = load_tiny("llama")
     given_settings = GenerationSettings(max_new_tokens=8, slots=16)
@@ -209,20 +208,40 @@ def test_fewer_rows_at_the_tail_give_the_same_completions(
 
     monkeypatch.setattr(SlotEngine, "_move", counted)
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler, "smaller_batches", lambda *_: iter([]))
+        patch.setattr(SlotEngine, "_try_half", lambda *_: None)
         fixed = staggered()
     assert not moves
-    if sizes is not None:
-        monkeypatch.setattr(scheduler, "smaller_batches", lambda *_: iter(sizes))
-    shrunk = staggered()
-    if sizes is None:
-        # Whatever the probe allows on this machine must not change a bit.
-        assert shrunk == fixed
-        return
+    # Whatever this machine allows must not change a bit.
+    assert staggered() == fixed
+    moves.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler.torch, "equal", lambda *_: True)
+        shrunk = staggered()
     assert moves
     for key, completion in fixed.items():
         assert shrunk[key].token_ids == completion.token_ids
         assert shrunk[key].measurements == pytest.approx(completion.measurements, abs=1e-5)
+
+
+def test_a_batch_is_halved_only_where_that_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = load_tiny("llama")
+    given_settings = GenerationSettings(max_new_tokens=8, slots=16)
+    requests = plan(model, [BASELINE], given_settings, MANY_PROMPTS)[:3]
+    sizes: list[int] = []
+    forward = SlotEngine._forward
+
+    def differently(engine: SlotEngine, n: int) -> torch.Tensor:
+        sizes.append(n)
+        logits = forward(engine, n)
+        return logits + 1 if n < 16 else logits
+
+    monkeypatch.setattr(SlotEngine, "_forward", differently)
+    run(model, requests, given_settings)
+    # Tried once, and given up.
+    assert sizes[:2] == [16, 8]
+    assert set(sizes[2:]) == {16}
 
 
 def test_a_row_holds_the_beginning_that_it_was_given_last() -> None:
