@@ -79,8 +79,8 @@ def best_layer(
 
     The effect is the paired rise of refusal on harm_test; the benign cost is the larger of the
     rise of refusal and the drop of helpfulness on benign, at least 0. Only coherent adding cells
-    that raise refusal and fail no claim are chosen from; ties go to the lower alpha, then to the
-    lower layer.
+    that raise refusal by more than that costs and fail no claim are chosen from; ties go to the
+    lower alpha, then to the lower layer.
 
     Args:
         scores: the level's scores frame, or a table of it.
@@ -189,8 +189,8 @@ def _decide(
             left_out[cell.id] = str(missing)
             continue
         effect, cost = float(values[cell].harm.mean()), values[cell].cost()
-        excluded = _excluded(table, cell, goal, effect, verdicts, coherence or Coherence())
         utility = effect - cost_weight * cost
+        excluded = _excluded(table, cell, goal, effect, utility, verdicts, coherence or Coherence())
         candidates.append(_Candidate(cell, goal, effect, cost, utility, excluded))
     front = _pareto_front(candidates)
     eligible = sorted((c for c in candidates if not c.excluded), key=lambda c: c.rank)
@@ -261,10 +261,14 @@ def _excluded(
     cell: Cell,
     goal: Goal,
     effect: float,
+    utility: float,
     verdicts: Iterable[Verdict],
     settings: Coherence,
 ) -> str:
     reasons = [] if effect > 0 else [f"does not {goal} refusal"]
+    if effect > 0 and round(utility, 9) <= 0:
+        # Not steering has neither effect nor cost, so it would be chosen.
+        reasons.append(f"costs no less than it gains ({utility:+.2f})")
     if not coherence_gate(table, cell, settings)[0]:
         reasons.append("text not coherent")
     failed = {v.claim for v in verdicts if v.outcome == "fail" and _speaks_of(v, cell, goal)}

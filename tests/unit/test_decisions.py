@@ -105,6 +105,16 @@ class TestBestLayer:
         decision = decisions.best_layer(scores, [], coherence=lenient)
         assert "text not coherent" in decision["candidates"][1]["excluded"]
 
+    def test_not_steering_is_better_than_what_costs_as_much_as_it_gains(self) -> None:
+        scores = level(l8=(0.4, 0.25), l12=(0.5, 0.40))
+        decision = decisions.best_layer(scores, [])
+        assert decision["chosen"] is None
+        assert [c["excluded"] for c in decision["candidates"]] == [
+            "costs no less than it gains (+0.00)",
+            "costs no less than it gains (-0.05)",
+        ]
+        assert decisions.best_layer(scores, [], cost_weight=0.5)["chosen"]["layer"] == 12
+
     def test_no_layer_qualifies_where_none_raises_refusal(self) -> None:
         decision = decisions.best_layer(level(l8=(0.2, 0.05), l12=(0.1, 0.05)), [])
         assert decision["chosen"] is None
