@@ -1,7 +1,8 @@
 """How code is compiled by Numba and run on torch's threads, and what all of it needs.
 
-Compiled at first use, which takes a few seconds, and kept on disk until the file of what is
-compiled changes: after a change here, touch :mod:`.kernels` and :mod:`.row_kernels`.
+Compiled at first use, which takes some seconds, and kept on disk until the file of what is
+compiled changes: after a change here or in :mod:`.runs`, touch :mod:`.kernels` and
+:mod:`.row_kernels`.
 """
 
 from __future__ import annotations
