@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from steering_reliability.scoring import coherence, helpfulness, refusal
 from steering_reliability.scoring.refusal import RefusalKind
-from steering_reliability.scoring.text import cut_at_end_of_turn, normalise
+from steering_reliability.scoring.text import blank_role, cut_at_end_of_turn, normalise
 
 __all__ = ["SCORER", "SCORER_VERSION", "SHAPES", "RefusalKind", "Score", "score"]
 
@@ -73,7 +73,7 @@ def score(
         refusal_score: what another judge says, in place of the rules of refusal; broken text is
             never a refusal.
     """
-    text = normalise(cut_at_end_of_turn(completion)).rstrip()
+    text = blank_role(normalise(cut_at_end_of_turn(completion)).rstrip())
     asked = normalise(prompt)
     broken = coherence.find_degeneracy(text)
     if broken:
