@@ -16,7 +16,7 @@ from steering_reliability.scoring.text import blank_role, cut_at_end_of_turn, no
 __all__ = ["SCORER", "SCORER_VERSION", "SHAPES", "RefusalKind", "Score", "score"]
 
 SCORER = "rules"
-SCORER_VERSION = "8"
+SCORER_VERSION = "9"
 
 _FINISHED = re.compile(r"[.!?:;)\]}\"'*`>|]\s*$")
 
