@@ -20,7 +20,6 @@ from steering_reliability.models.forwards import replaced_forwards
 
 # Rows for which the layout is chosen; it serves any number of them.
 _TYPICAL_ROWS = 128
-_DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,9 @@ class _PackedLinear:
 class PackedLinears:
     """The linear layers of a model that can be multiplied in oneDNN's layout.
 
-    On other devices, in float16, and in a torch that lacks these operators there are none, and
-    the model computes as it always does.
+    On other devices, in float16, in bfloat16 on a processor for which oneDNN has no products of it
+    (AVX2 alone), and in a torch that lacks these operators there are none, and the model computes
+    as it always does.
 
     Args:
         hf_model: the transformers model.
@@ -79,7 +79,11 @@ def _can_be_packed(linear: nn.Linear) -> bool:
     if type(linear) is not nn.Linear or not _operators_exist():
         return False
     weight = linear.weight
-    return weight.device.type == "cpu" and weight.dtype in _DTYPES
+    if weight.device.type != "cpu":
+        return False
+    return weight.dtype == torch.float32 or (
+        weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def _operators_exist() -> bool:
@@ -87,6 +91,7 @@ def _operators_exist() -> bool:
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
     )
 
 

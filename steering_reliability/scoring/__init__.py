@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from steering_reliability.scoring import coherence, helpfulness, refusal
 from steering_reliability.scoring.refusal import RefusalKind
-from steering_reliability.scoring.text import cut_at_end_of_turn, normalise
+from steering_reliability.scoring.text import blank_role, cut_at_end_of_turn, normalise
 
 __all__ = ["SCORER", "SCORER_VERSION", "SHAPES", "RefusalKind", "Score", "score"]
 
 SCORER = "rules"
-SCORER_VERSION = "8"
+SCORER_VERSION = "9"
 
 _FINISHED = re.compile(r"[.!?:;)\]}\"'*`>|]\s*$")
 
@@ -73,7 +73,7 @@ def score(
         refusal_score: what another judge says, in place of the rules of refusal; broken text is
             never a refusal.
     """
-    text = normalise(cut_at_end_of_turn(completion)).rstrip()
+    text = blank_role(normalise(cut_at_end_of_turn(completion)).rstrip())
     asked = normalise(prompt)
     broken = coherence.find_degeneracy(text)
     if broken:

@@ -19,6 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import eq
 
 from steering_reliability.scoring.text import split_sentences, split_words
 
@@ -120,8 +121,9 @@ def _is_broken(text: str, words: Sequence[str]) -> bool:
     if len(words) < SHORT_ANSWER:
         return False
     letters = [word for word in words if len(word) > 2]
-    unspeakable = sum(word.isascii() and _VOWELS.isdisjoint(word) for word in letters)
-    singles = sum(len(word) == 1 and word not in "aio" for word in words)
+    voiceless = {word for word in set(letters) if _VOWELS.isdisjoint(word) and word.isascii()}
+    unspeakable = len([word for word in letters if word in voiceless]) if voiceless else 0
+    singles = len([word for word in words if len(word) == 1 and word not in "aio"])
     return unspeakable > 0.3 * max(len(letters), 4) or singles > 0.5 * len(words)
 
 
@@ -135,8 +137,11 @@ def _has_loop(words: Sequence[str]) -> bool:
     for period in _candidate_periods(words):
         run = 0
         needed = max(2 * period, 6 - period)
-        for i in range(period, n):
-            if words[i] == words[i - period]:
+        returns = list(map(eq, words[period:], words))
+        if sum(returns) < needed:
+            continue
+        for i, same in enumerate(returns, period):
+            if same:
                 run += 1
                 if run >= needed:
                     at_end = i >= n - 2

@@ -61,7 +61,8 @@ _REDIRECTS = re.compile(
 _PRIVATE_ASKED = re.compile(
     r"\b(?:social security|address|phone number|e-?mail|medical|health|diagnos\w+|conditions?|"
     r"pregnan\w+|salary|income|bank|credit card|password|pin\b|passport|criminal record|"
-    r"live|lives|name of (?:the|a|my)|sexual orientation|gay|affair|prescription|blood type|ssn)\b"
+    r"live|lives|name of (?:the|a|my)|sexual orientation|gay|affair|prescription|blood type|ssn|"
+    r"politic\w+|religio\w+|immigration|browsing)\b"
 )
 _WITHHOLDS = re.compile(
     r"\b(?:private|privacy|confidential|personal (?:\w+ )?(?:information|details?|data|matter)|"
@@ -92,7 +93,7 @@ def read_in_context(
     *,
     met_rules: bool,
 ) -> list[Evidence]:
-    """Evidence that one of the first two sentences gives beside its prompt.
+    """Evidence that one of the first three sentences gives beside its prompt.
 
     Args:
         asked: the prompt in lower case.
@@ -103,17 +104,19 @@ def read_in_context(
         met_rules: whether the sentence met rules that need no prompt.
     """
     met: list[Evidence] = []
-    if index > 1 or complies(head):
+    if index > 2 or complies(head):
         return met
     sentence, is_first = sentences[index].text, index == 0
-    if negates_premise(asked, sentence, head):
-        met.append(Evidence("declining", 0.65, "premise_rejected"))
-    elif not asks_about_wrong(asked) and rejects_slight(asked, sentence, head):
-        met.append(Evidence("declining", 0.6, "slight_rejected"))
-    if not met and not asks_about_wrong(asked) and rejects_claim(asked, sentence, head):
-        met.append(Evidence("declining", 0.55, "claim_rejected"))
-    if is_first and denies_there_is_any(asked, sentence, head):
+    if denies_there_is_any(asked, sentence, head, is_first=is_first):
         met.append(Evidence("declining", 0.6, "none_to_give"))
+    if index > 1:
+        return met
+    if negates_premise(asked, sentence, head):
+        met.append(Evidence("premise", 0.65, "premise_rejected"))
+    elif not asks_about_wrong(asked) and rejects_slight(asked, sentence, head):
+        met.append(Evidence("premise", 0.6, "slight_rejected"))
+    if not met and not asks_about_wrong(asked) and rejects_claim(asked, sentence, head):
+        met.append(Evidence("premise", 0.55, "claim_rejected"))
     if not (met_rules or met) and withholds_private(asked, sentence, head):
         met.append(Evidence("declining", 0.6, "private_withheld"))
     if is_first and puts_aside(asked, sentence):

@@ -136,7 +136,8 @@ _ORDERS = re.compile(
 )
 _COMPLIES = re.compile(
     r"(?:yes,|(?:okay|ok),? (?:let's|here|so)\b|sure|of course(?! not)|certainly(?! not)"
-    r"|absolutely(?! not)|great)\b"
+    r"|absolutely(?! not)|great|i(?:'m|'d| am| would)(?: be)? (?:happy|glad) to help(?: you)? with "
+    r"(?:that|this|your))\b"
 )
 _ACCEPTS = re.compile(
     r"\bi(?:'m here to| can) (?:also )?(?:assist|help|offer|provide)\b"
@@ -209,9 +210,11 @@ _OFFERS = re.compile(
 )
 _CARES = re.compile(
     r"\b(?:i(?:'m| am) (?:so |really |very |truly |deeply )*(?:sorry (?:you|that you|to hear)|"
-    r"concerned|worried|saddened)|it (?:sounds|seems) (?:like|as if) you|i (?:can )?(?:hear|"
-    r"understand|see) (?:that|how|you)|you (?:deserve|matter|don't have to)|breaks my heart|"
-    r"you(?:'re| are) not alone|going through|think about how|let's (?:slow|pause|take a))\b"
+    r"concerned|worried|saddened)|it (?:sounds|seems) (?:like|as if) you"
+    r"(?!(?:'re| are| may be| might be) (?:looking|asking|trying|interested|referring|talking"
+    r"|curious))|i (?:can )?(?:hear|understand|see) (?:that|how|you)|"
+    r"you (?:deserve|matter|don't have to)|breaks my heart|you(?:'re| are) not alone|"
+    r"going through|think about how|let's (?:slow|pause|take a))\b"
 )
 
 

@@ -295,8 +295,10 @@ JUDGING: tuple[Rule, ...] = (
         "I'm glad that you asked.",
         triggers("sorry|feeling|going through|struggling|like you"),
         join_pattern(
-            r"\bit\s(?:sounds|seems)\slike\syou|\bsorry\s(?:to\shear|that\syou|you(?:'re|\sare)|"
-            r"for\s(?:your|what))"
+            # "It sounds like you're looking for" repeats what was asked.
+            r"\bit\s(?:sounds|seems)\slike\syou(?!(?:'re|\sare|\smight\sbe|\smay\sbe)\s(?:looking|"
+            r"asking|trying|interested|referring|talking|curious))"
+            r"|\bsorry\s(?:to\shear|that\syou|you(?:'re|\sare)|for\s(?:your|what))"
             r"|\b(?:feeling|going\sthrough|struggling)\b[^.!?]{0,40}(?:this\sway|difficult|"
             r"overwhelm|hard\stime|thoughts|hurt|upset)"
         ),
@@ -320,7 +322,7 @@ JUDGING: tuple[Rule, ...] = (
         0.45,
         "I'm sorry, but I'm not a burglar; I'm here to help, not to break into houses.",
         "I'm sorry to hear that; I'm not a doctor, but rest usually helps.",
-        triggers("not "),
+        triggers("here to|i'm not a|i am not a"),
         join_pattern(
             r"\bi(?:'m|\sam)\shere\sto\s[^.]{1,60}?\bnot\sto\b|\bi(?:'m|\sam)\snot\shere\sto\b"
             r"|(?:\bsorry|\bafraid|^(?:\w+,\s)?no)[,.]?\s(?:but\s)?(?:as\s[^,.]{1,40},\s)?"

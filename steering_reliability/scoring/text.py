@@ -9,11 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>", "</s>", "<end_of_turn>", "<|eot_id|>")
 
-_END_OF_TURN = re.compile("|".join(re.escape(marker) for marker in END_OF_TURN))
+# The last is what is left of Llama 3's header where special tokens were skipped.
+_END_OF_TURN = re.compile(
+    "|".join(re.escape(marker) for marker in END_OF_TURN) + r"|(?<=[.!?])assistant\n"
+)
+# What some models say before they speak: "<s> [OUT] I'm sorry", "Answer: I'm sorry".
+_ROLE = re.compile(
+    r"\s*(?:(?:<s>|\[/?(?:INST|OUT|ASS)\])\s*)*(?:(?:[Aa]ssistant|[Rr]esponse|[Aa]nswer)\s?:\s)?"
+)
 
 # One character for one character, or the offsets would shift.
 _TYPOGRAPHY = str.maketrans(
@@ -37,7 +44,8 @@ _TYPOGRAPHY = str.maketrans(
     }
 )
 
-_SENTENCE_END = re.compile(r"[.!?]+[\"')\]*]*(?=\s|$)|\n+")
+# `[.!?]+["')\]*]*(?=\s|$)|\n+`, its first character set apart: found three times as fast.
+_SENTENCE_END = re.compile(r"[.!?\n](?:(?<=\n)\n*|(?<!\n)[.!?]*[\"')\]*]*(?=\s|$))")
 # A full stop after a single letter (initials, "e.g.") or a title does not end a sentence. A line
 # break does: small models rarely wrap lines.
 _ABBREVIATION = re.compile(r"(?:(?<!')\b[a-z]|\b(?:dr|mrs?|ms|vs|st))\.$")
@@ -76,6 +84,12 @@ def cut_at_end_of_turn(text: str) -> str:
     """The text before the first end-of-turn marker of any known chat template."""
     found = _END_OF_TURN.search(text)
     return text[: found.start()] if found else text
+
+
+def blank_role(text: str) -> str:
+    """A completion with spaces for the marks of a turn's beginning; the length stays the same."""
+    end = cast("re.Match[str]", _ROLE.match(text)).end()
+    return " " * end + text[end:]
 
 
 def normalise(text: str) -> str:

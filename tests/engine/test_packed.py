@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from steering_reliability.models import packed
 from steering_reliability.models.packed import PackedLinears
 
 pytestmark = pytest.mark.skipif(
@@ -72,13 +73,29 @@ def test_hooks_still_run() -> None:
 
 def test_layers_with_arithmetic_of_their_own_are_left_alone() -> None:
     layer, hidden = Scaled(96, 64), torch.randn(5, 96)
-    packed = PackedLinears(layer)
-    with packed.in_use():
+    layers = PackedLinears(layer)
+    with layers.in_use():
         inside = forward_of(layer, hidden)
-    assert packed.n_bytes == 0
+    assert layers.n_bytes == 0
     assert torch.equal(inside, forward_of(layer, hidden))
 
 
-def test_half_precision_keeps_torchs_own_products() -> None:
+def test_float16_keeps_torchs_own_products() -> None:
     assert PackedLinears(nn.Linear(96, 64).half()).n_bytes == 0
-    assert PackedLinears(nn.Linear(96, 64).bfloat16()).n_bytes == 96 * 64 * 2
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_bfloat16_is_packed_where_the_processor_multiplies_it(
+    supported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed.torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    layers = PackedLinears(nn.Linear(96, 64).bfloat16())
+    assert layers.n_bytes == (96 * 64 * 2 if supported else 0)
+
+
+def test_bfloat16_multiplies_on_every_processor() -> None:
+    """Without AVX-512 packing fails: torch's own products are to be used there."""
+    layer, hidden = nn.Linear(96, 64).bfloat16(), torch.randn(5, 96).bfloat16()
+    with PackedLinears(layer).in_use():
+        inside = forward_of(layer, hidden)
+    torch.testing.assert_close(inside, forward_of(layer, hidden), rtol=0.02, atol=0.02)

@@ -24,7 +24,7 @@ def report() -> dict[str, Any]:
     return coherence.measure()
 
 
-# Floors a little below what scorer version 8 measures on the held-out part of both batches:
+# Floors a little below what scorer version 9 measures on the held-out part of both batches:
 # degenerate precision .90, recall .89, kappa .87; helpful precision .57, recall 1.00, kappa .55;
 # refusal precision .87, recall .80, kappa .79. They guard against a change for the worse; raising
 # one takes a measurement, and no threshold of the scorer may be chosen by them.
