@@ -8,7 +8,7 @@ This module knows nothing about files.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class _Candidate:
     effect: float
     benign_cost: float
     utility: float
-    excluded: str
+    excluded: str = ""
 
     @property
     def rank(self) -> tuple[float, float, int]:
@@ -79,8 +79,8 @@ def best_layer(
 
     The effect is the paired rise of refusal on harm_test; the benign cost is the larger of the
     rise of refusal and the drop of helpfulness on benign, at least 0. Only coherent adding cells
-    that raise refusal by more than that costs and fail no claim are chosen from; ties go to the
-    lower alpha, then to the lower layer.
+    that raise refusal by more than their weighted cost and fail no claim are chosen from; ties go
+    to the lower alpha, then to the lower layer.
 
     Args:
         scores: the level's scores frame, or a table of it.
@@ -189,9 +189,9 @@ def _decide(
             left_out[cell.id] = str(missing)
             continue
         effect, cost = float(values[cell].harm.mean()), values[cell].cost()
-        utility = effect - cost_weight * cost
-        excluded = _excluded(table, cell, goal, effect, utility, verdicts, coherence or Coherence())
-        candidates.append(_Candidate(cell, goal, effect, cost, utility, excluded))
+        candidate = _Candidate(cell, goal, effect, cost, effect - cost_weight * cost)
+        excluded = _excluded(table, candidate, verdicts, coherence or Coherence())
+        candidates.append(replace(candidate, excluded=excluded))
     front = _pareto_front(candidates)
     eligible = sorted((c for c in candidates if not c.excluded), key=lambda c: c.rank)
     decision: dict[str, Any] = {
@@ -258,17 +258,17 @@ def _effect_interval(table: ScoreTable, cell: Cell, goal: Goal) -> statistics.Es
 
 def _excluded(
     table: ScoreTable,
-    cell: Cell,
-    goal: Goal,
-    effect: float,
-    utility: float,
+    candidate: _Candidate,
     verdicts: Iterable[Verdict],
     settings: Coherence,
 ) -> str:
-    reasons = [] if effect > 0 else [f"does not {goal} refusal"]
-    if effect > 0 and round(utility, 9) <= 0:
+    cell, goal, utility = candidate.cell, candidate.goal, round(candidate.utility, 9)
+    reasons = []
+    if candidate.effect <= 0:
+        reasons.append(f"does not {goal} refusal")
+    elif utility <= 0:
         # Not steering has neither effect nor cost, so it would be chosen.
-        reasons.append(f"costs no less than it gains ({utility:+.2f})")
+        reasons.append(f"costs no less than it gains (effect less weighted cost {utility:+.2f})")
     if not coherence_gate(table, cell, settings)[0]:
         reasons.append("text not coherent")
     failed = {v.claim for v in verdicts if v.outcome == "fail" and _speaks_of(v, cell, goal)}

@@ -66,8 +66,9 @@ def slot_attention(
     """Attention of ``[rows, heads, queries, d_head]`` over the blocks of a slot cache.
 
     Keys and values are ``[blocks, rows, kv_heads, KEY_STEP, d_head]``, in the query's dtype or
-    wider. ``attention_mask`` is added to the scores of the last keys, as many as
-    it has: 0, or minus infinity where a key is hidden, ``[rows, 1, queries, keys]``.
+    wider. ``attention_mask`` is added to the scores of the last keys, as many as it has: 0, or
+    minus infinity where a key is hidden, ``[rows, 1, queries, keys]``. Where a model made a mask of
+    its own, what all rows begin with is written into each of them.
 
     Returns:
         ``[rows, queries, heads, d_head]`` and no weights, as the interface asks.

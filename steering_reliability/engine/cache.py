@@ -142,6 +142,8 @@ class SlotCache(Cache):
 
     Attributes:
         is_compiled: whether :mod:`.kernels` write a step's keys and attend.
+        n_common: how many positions all rows of the pass begin with alike; where code is compiled,
+            the first row alone need hold them.
     """
 
     def __init__(self, n_layers: int, slots: int, max_length: int, device: torch.device) -> None:
@@ -153,13 +155,14 @@ class SlotCache(Cache):
         self._beginnings: list[Prefix | None] = [None] * slots
         self._held_beginnings = [EMPTY] * slots
         self.prefill_start = 0
+        self.n_common = 0
         self.n_keys = self.max_length
         self.written = self.positions, self.positions
         self.is_compiled = has_threads(device)
         super().__init__(layers=[_SlotLayer(self) for _ in range(n_layers)])
 
     def begin(self, positions: torch.Tensor) -> int:
-        """Prepare a pass over tokens at ``positions``, ``[rows, queries]``.
+        """Prepare a pass over tokens at ``positions``, ``[rows, queries]``, of the first rows.
 
         Returns:
             How many keys, from the first one on, no row hides; a multiple of ``KEY_STEP``.
@@ -170,6 +173,7 @@ class SlotCache(Cache):
             raise IndexError(f"position {last} in slots of {self.max_length}")
         self.n_keys = round_up_keys(last + 1)
         self.written = positions[:, 0] // KEY_STEP, positions[:, 0] % KEY_STEP
+        self.n_common = self._hold_beginnings(len(positions))
         return (first + 1) // KEY_STEP * KEY_STEP
 
     def read(self, row: int, start: int, stop: int) -> Prefix:
@@ -220,11 +224,14 @@ class SlotCache(Cache):
             self.write(row, 0, prefix)
             self._held_beginnings[row] = prefix
 
-    def n_common(self, rows: int) -> int:
-        """How many positions the first rows begin with that are the same in all of them.
+    def _hold_beginnings(self, rows: int) -> int:
+        """Put into the first rows what they begin with, as far as it is read there.
 
-        Compiled code reads them from the first row, so the others don't hold them as long as all
-        begin alike; rows that nothing has entered yet begin with anything.
+        Compiled code reads what all begin with from the first row alone; rows that nothing has
+        entered yet begin with anything.
+
+        Returns:
+            How many positions those are.
         """
         first = self._beginnings[0]
         alike = all(other is first or other is None for other in self._beginnings[:rows])

@@ -40,7 +40,7 @@ def forward(
     if cache.is_compiled:
         rows, queries = positions.shape
         row_of = cache.row_index[:rows].repeat_interleave(queries)
-        seen = Seen(mask, row_of, positions.flatten() + 1, cache.n_common(rows))
+        seen = Seen(mask, row_of, positions.flatten() + 1, cache.n_common)
     with (
         slot_attention_in(model.text_config, seen),
         steered(model, steering),

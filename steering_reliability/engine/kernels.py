@@ -52,6 +52,8 @@ def attention_over_own_keys(
     Returns:
         ``[tokens, heads, d_value]``.
     """
+    assert key.dtype == value.dtype in (torch.float32, torch.bfloat16)
+    assert query.dtype == torch.float32
     tokens, heads, d_head = query.shape
     blocks, _, kv_heads, block_length, d_value = value.shape
     slots = key.stride(0) // key.stride(1)
@@ -104,11 +106,11 @@ def write_tokens(
 @OnThreads
 def _attend(given: Any) -> None:
     query, keys, values = carray(given[0], 4, np.int64)[1:]
-    numbers = carray(given[0], 18, np.int64)[8:]
-    tokens, blocks, slots, kv_heads, block_length, groups, d_head, d_value, n_common = numbers[:9]
+    tokens, blocks, slots, kv_heads, block_length, groups = carray(given[0], 14, np.int64)[8:]
+    d_head, d_value, n_common, held_bytes = carray(given[0], 18, np.int64)[14:]
     scale, softcap = carray(given[7], 2, np.float32)
     _attend_items(
-        (query, keys, values, numbers[9]),
+        (query, keys, values, held_bytes),
         (carray(given[4], tokens, np.int64), carray(given[5], tokens, np.int64)),
         carray(given[6], (tokens * kv_heads, groups, d_value), np.float32),
         (blocks, slots, kv_heads, block_length, d_head, n_common),
@@ -185,7 +187,7 @@ def _attend_items(held: Any, seen: Any, out: Any, shape: Any, settings: Any, ite
 
 @compiled
 def _run_from(place: int, n: int, row: int, head: int, shape: Any) -> tuple[int, int]:
-    """Where a cache holds a row's token, in heads, and up to which token what follows it does."""
+    """Where a cache holds a row's token, counted in vectors of one head, and where its run ends."""
     _, slots, kv_heads, block_length, _, n_common = shape
     block, inside = place // block_length, place % block_length
     stop = min(n, place - inside + block_length)

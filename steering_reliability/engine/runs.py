@@ -44,7 +44,7 @@ def score_run(
     """Products of some queries with a run of keys.
 
     Args:
-        count: how many queries, from 1 to `AT_ONCE`.
+        count: how many queries, from 1 to `AT_ONCE`; of any other number nothing is computed.
         query: address of ``[count, width]``, float32.
         keys: address of ``[n, width]``.
         key_bytes: of a key's numbers: `FLOAT_BYTES` for float32, `HALF_BYTES` for bfloat16.
@@ -52,7 +52,8 @@ def score_run(
         width: of a head.
         out: address of ``[count, stride]``, float32; the first ``n`` of each row are written.
         stride: see ``out``.
-        ahead: address of as much as ``keys``, for the processor to fetch meanwhile.
+        ahead: address of what the processor is to fetch meanwhile, as much as ``keys`` are; no
+            more than fetched, so it may be anything.
     """
 
     def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> None:
@@ -85,7 +86,7 @@ def mix_run(
     """Add the weighted sums of a run of values.
 
     Args:
-        count: how many sums, from 1 to `AT_ONCE`.
+        count: how many sums, from 1 to `AT_ONCE`; of any other number nothing is computed.
         weights: address of ``[count, stride]``, float32; the first ``n`` of each row are read.
         stride: see ``weights``.
         values: address of ``[n, width]``.
@@ -93,7 +94,8 @@ def mix_run(
         n: length of the run.
         width: of a head.
         out: address of ``[count, width]``, float32; added to.
-        ahead: address of as much as ``values``, for the processor to fetch meanwhile.
+        ahead: address of what the processor is to fetch meanwhile, as much as ``values`` are; no
+            more than fetched, so it may be anything.
     """
 
     def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> None:

@@ -73,7 +73,7 @@ class SlotEngine:
         self._noise = torch.zeros(slots, n_new, dtype=torch.float64, device=device)
         self._measures = RowMeasures(model, slots)
         self._batch_sizes = [slots]
-        self._may_be_smaller = True
+        self._halves = True
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Queue requests; slots take them in this order."""
@@ -119,22 +119,24 @@ class SlotEngine:
         if not active:
             return []
         n = self._shrink(active)
+        half = self._forward(n // 2) if self._may_halve(n, len(active)) else None
+        # Last, for the keys that it leaves behind: those of another batch may be other bits.
         logits = self._forward(n)
-        if n == self._batch_sizes[-1] and not self._queue and len(active) <= n // 2:
-            self._try_half(logits)
+        if half is not None:
+            self._halves = torch.allclose(half, logits[: n // 2], rtol=0, atol=0, equal_nan=True)
+            if self._halves:
+                self._batch_sizes.append(n // 2)
         return self._advance(logits, n)
+
+    def _may_halve(self, n: int, n_active: int) -> bool:
+        """Whether it is to be found out if half the rows, computed by themselves, are the same."""
+        if n > self._batch_sizes[-1] or self._queue or not self._halves:
+            return False
+        return n_active <= n // 2 and n // 2 >= smallest_batch()
 
     def _forward(self, n: int) -> torch.Tensor:
         ids, positions = self._next_token[:n, None], self._cache.positions[:n, None]
         return forward(self._model, self._cache, ids, positions, self._steering)
-
-    def _try_half(self, logits: torch.Tensor) -> None:
-        """Compute a step's first half of rows once more, by themselves: are they the same bits?"""
-        half = len(logits) // 2
-        if self._may_be_smaller and half >= smallest_batch():
-            self._may_be_smaller = torch.equal(self._forward(half), logits[:half])
-            if self._may_be_smaller:
-                self._batch_sizes.append(half)
 
     def _admit(self) -> None:
         free = [row for row, request in enumerate(self._rows) if request is None]

@@ -82,7 +82,9 @@ def _can_be_packed(linear: nn.Linear) -> bool:
     if weight.device.type != "cpu":
         return False
     return weight.dtype == torch.float32 or (
-        weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        weight.dtype == torch.bfloat16
+        and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
 
 
@@ -91,7 +93,6 @@ def _operators_exist() -> bool:
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
     )
 
 

@@ -110,8 +110,8 @@ class TestBestLayer:
         decision = decisions.best_layer(scores, [])
         assert decision["chosen"] is None
         assert [c["excluded"] for c in decision["candidates"]] == [
-            "costs no less than it gains (+0.00)",
-            "costs no less than it gains (-0.05)",
+            "costs no less than it gains (effect less weighted cost +0.00)",
+            "costs no less than it gains (effect less weighted cost -0.05)",
         ]
         assert decisions.best_layer(scores, [], cost_weight=0.5)["chosen"]["layer"] == 12
 
