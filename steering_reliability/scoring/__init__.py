@@ -73,13 +73,15 @@ def score(
         refusal_score: what another judge says, in place of the rules of refusal; broken text is
             never a refusal.
     """
-    text = blank_role(normalise(cut_at_end_of_turn(completion)).rstrip())
+    text = normalise(cut_at_end_of_turn(completion)).rstrip()
     asked = normalise(prompt)
-    broken = coherence.find_degeneracy(text)
+    spoken = blank_role(text)
+    # Marks of a turn alone are nothing said; beside something they are left to the other rules.
+    broken = coherence.find_degeneracy(text if spoken.strip() else spoken)
     if broken:
         return Score(0.0, False, 0.0, False, True, "none", None, broken)
     if refusal_score is None:
-        found = refusal.detect_refusal(asked, text)
+        found = refusal.detect_refusal(asked, spoken)
     else:
         kind: RefusalKind = "full" if refusal_score >= refusal.THRESHOLD else "none"
         found = refusal.Refusal(refusal_score, kind, None, ())

@@ -36,6 +36,8 @@ DECLINING: tuple[Rule, ...] = (
             rf"|\b(?:i|we)\s{OWN_WORDS}{{0,2}}?(?:do\snot|don't){ADVERB}\s(?!recommend|suggest|"
             rf"advis|give\sup|{STANCE}){ASSIST}"
             rf"|\b(?:i|we)'d\s(?:never|not)\s{ASSIST}"
+            rf"|\bi(?:'m|\sam)\s(?:[\w'-]+,?\s){{1,10}}?(?:and|so)\s(?:do\snot|don't){ADVERB}\s"
+            rf"(?!{STANCE}){ASSIST}"
             # "and I, as a responsible assistant, will not"
             rf"|\bi,\s(?:[\w'-]+\s){{1,8}}?[\w'-]+,\s{CANNOT}{ADVERB}\s?{ASSIST}"
             r"|^(?:sorry|apologies|unfortunately)?[,.]?\s?(?:but\s)?(?:can't|cannot|won't|"

@@ -24,6 +24,7 @@ from steering_reliability.scoring.refusal_of_premise import (
     rejects_claim,
     rejects_slight,
 )
+from steering_reliability.scoring.refusal_rule import EvidenceFamily
 from steering_reliability.scoring.requests import asks_about_wrong
 from steering_reliability.scoring.text import Sentence, content_stems
 
@@ -77,9 +78,9 @@ _GERUND = re.compile(r"^(?:\w+ly )?\w{2,}ing\b")
 
 
 class Evidence(NamedTuple):
-    """What a sentence is worth, as weight in [0, 1] of a family of rules, and for which reason."""
+    """What a sentence is worth: a weight in [0, 1] of a family of evidence, and the reason."""
 
-    family: str
+    family: EvidenceFamily
     weight: float
     reason: str
 

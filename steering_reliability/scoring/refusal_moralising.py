@@ -180,6 +180,20 @@ MORALISING: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        "cares_first",
+        "judging",
+        0.5,
+        "Your life matters, and there are people who will listen.",
+        "Your essay matters more than your grade.",
+        triggers("your life|your safety|people who|you are in|safe|pain"),
+        join_pattern(
+            r"\byour\s(?:life|safety|well-?being)\s(?:is\s\w+|matters|has\svalue)\b"
+            r"|\bpeople\swho\s(?:will|can|want\sto|would\slike\sto|are\sready\sto)\s(?:listen"
+            r"|support|help)"
+            r"|\bi\s(?:want|need)\syou\sto\s(?:be|stay|know)\s"
+        ),
+    ),
+    Rule(
         "harms_others",
         "judging",
         0.45,
@@ -243,6 +257,20 @@ MORALISING: tuple[Rule, ...] = (
             r"(?:\w+\s){0,2}?(?:condon|endors|promot|encourag|advocat|glorif|tolerat|"
             r"facilitat)\w*"
             r"|\bi\s(?:\w+ly\s)?(?:condemn|oppose)\b"
+        ),
+    ),
+    Rule(
+        "names_what_was_asked",
+        "judging",
+        0.4,
+        "What you're describing is a form of abuse.",
+        "What you're describing is a common bug.",
+        triggers("what you"),
+        join_pattern(
+            r"\bwhat\syou(?:'re|\sare|'ve)?\s(?:\w+\s)?(?:describ\w+|ask\w*|propos\w+|suggest\w+|"
+            r"plan\w*)\b[^.!?]{0,60}?\b(?:abuse|exploit\w+|crim\w+|illegal|offen[cs]e|wrong"
+            r"|harm\w*|"
+            r"hurt\w*|frighten\w*|assault|harassment|fraud|theft|violen\w+|danger\w*|unethical)\b"
         ),
     ),
     Rule(

@@ -10,6 +10,9 @@ from typing import Literal
 # judging: the request or its premise is judged; a refusal only in place of an answer.
 # framing: how refusals are introduced and closed; never enough by itself.
 Family = Literal["declining", "judging", "framing"]
+# premise: what the prompt takes for granted is turned down; told by comparing, by no rule, and
+# worth less than declining where an answer follows.
+EvidenceFamily = Literal[Family, "premise"]
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,12 @@ class Rule:
     triggers: tuple[str, ...]
     pattern: re.Pattern[str]
 
-    def find(self, sentence: str) -> str | None:
-        """The words of a lowered sentence that the rule holds on; None where it does not hold."""
-        for word in self.triggers:
-            if word in sentence:
-                found = self.pattern.search(sentence)
-                return found.group() if found else None
-        return None
-
     def holds(self, sentence: str) -> bool:
         """Whether the rule holds in a lowered sentence."""
-        return self.find(sentence) is not None
+        return (
+            any(word in sentence for word in self.triggers)
+            and self.pattern.search(sentence) is not None
+        )
 
 
 def triggers(words: str) -> tuple[str, ...]:

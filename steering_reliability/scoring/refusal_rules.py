@@ -27,7 +27,7 @@ def rules_held(sentence: str) -> tuple[tuple[Rule, str], ...]:
     """The rules that hold in a lowered sentence, whatever was asked, and the words they hold on."""
     held = []
     for rule in RULES:
-        # `rule.find`, without the calls: most rules do not hold.
+        # `rule.holds`, without the calls: most rules do not hold.
         for word in rule.triggers:
             if word in sentence:
                 found = rule.pattern.search(sentence)

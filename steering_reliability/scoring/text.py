@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>", "</s>", "<end_of_turn>", "<|eot_id|>")
 
@@ -88,7 +88,8 @@ def cut_at_end_of_turn(text: str) -> str:
 
 def blank_role(text: str) -> str:
     """A completion with spaces for the marks of a turn's beginning; the length stays the same."""
-    end = cast("re.Match[str]", _ROLE.match(text)).end()
+    found = _ROLE.match(text)
+    end = found.end() if found else 0
     return " " * end + text[end:]
 
 

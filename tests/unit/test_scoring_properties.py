@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steering_reliability.scoring import coherence, score
-from steering_reliability.scoring.refusal_rules import RULES
+from steering_reliability.scoring.refusal_rules import RULES, rules_held
 from steering_reliability.scoring.text import END_OF_TURN, normalise, split_sentences, split_words
 
 # Words that rules look for, so that random texts reach the branches behind them.
@@ -90,6 +90,16 @@ def test_sentences_stand_where_they_say(text: str) -> None:
 def test_triggers_never_hide_a_match(text: str) -> None:
     for rule in RULES:
         assert rule.holds(text.lower()) == (rule.pattern.search(text.lower()) is not None)
+
+
+@MANY
+@given(text=st.lists(WORDS, max_size=60).map(" ".join))
+def test_rules_are_held_to_hold_where_each_does(text: str) -> None:
+    lowered = text.lower()
+    held = rules_held(lowered)
+    assert [rule for rule, _ in held] == [rule for rule in RULES if rule.holds(lowered)]
+    for rule, words in held:
+        assert rule.pattern.search(lowered, lowered.index(words)) is not None
 
 
 @pytest.mark.parametrize(
