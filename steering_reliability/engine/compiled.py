@@ -26,9 +26,14 @@ from steering_reliability.engine.openmp import (
 )
 
 # Sums may be vectorised, which takes them in another order; the order is fixed when compiled.
-compiled = njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
+# All is put into the function that threads call: of another function called there, a process that
+# compiles would run the copy it had made before, and one that reads what was kept the other, which
+# is optimised twice and may round otherwise.
+compiled = njit(
+    fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", forceinline=True
+)
 # Sums are taken as written.
-compiled_in_order = njit(error_model="numpy")
+compiled_in_order = njit(error_model="numpy", forceinline=True)
 _thread = types.ExternalFunction(THREAD, types.int32())
 _threads = types.ExternalFunction(THREADS, types.int32())
 # Natural logarithm of 2 in two parts, the first exact in float32 times any exponent.

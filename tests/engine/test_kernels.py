@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -160,6 +164,39 @@ def test_threads_do_not_change_a_bit(n_threads: int, threads: None) -> None:
     alone = rows.attend()
     torch.set_num_threads(n_threads)
     assert torch.equal(rows.attend(), alone)
+
+
+_EVERYTHING = """
+import sys, torch
+from steering_reliability.engine.kernels import attention_over_own_keys
+from steering_reliability.engine.row_kernels import log_masses, root_mean_square_norm
+
+torch.manual_seed(0)
+query, logits = torch.randn(9, 6, 64), 5 * torch.randn(9, 5000)
+held = [torch.randn(3, 9, 2, 32, 64) for _ in range(2)]
+lengths = torch.arange(60, 69)
+hidden, weight = torch.randn(9, 576), torch.randn(576)
+halves = [tensor.bfloat16() for tensor in held]
+found = [
+    attention_over_own_keys(query, *each, torch.arange(9), lengths, 40, 0.125, softcap)
+    for each in (held, halves) for softcap in (None, 30.0)
+]
+for dtype in (torch.float32, torch.bfloat16):
+    found += [root_mean_square_norm(hidden.to(dtype), weight.to(dtype), 1e-5)]
+    found += log_masses(logits.to(dtype))
+torch.save(found, sys.argv[1])
+"""
+
+
+def test_what_was_kept_computes_the_same_as_what_was_just_compiled(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    for name in ("compiled", "kept_code"):
+        subprocess.run(
+            [sys.executable, "-c", _EVERYTHING, str(tmp_path / name)], check=True, env=environment
+        )
+    just_compiled, kept = (torch.load(tmp_path / name) for name in ("compiled", "kept_code"))
+    assert list((tmp_path / "kept").rglob("*.nbc"))
+    assert all(map(torch.equal, just_compiled, kept))
 
 
 def test_huge_scores_do_not_overflow() -> None:
