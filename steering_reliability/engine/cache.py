@@ -209,14 +209,12 @@ class SlotCache(Cache):
         in_halves = self.is_compiled and not any(width % 2 for width in widths)
         return dtype if dtype == torch.bfloat16 and in_halves else torch.float32
 
-    def write_beginning(self, row: int, prefix: Prefix) -> None:
-        """Let a row begin with what others begin with; one that does is left as it is."""
+    def set_beginning(self, row: int, prefix: Prefix) -> None:
+        """Let a row begin with what others begin with, from the next pass on."""
         self._beginnings[row] = prefix
         if self._held_beginnings[row] is not prefix:
             # What is the row's own may be written over what it held.
             self._held_beginnings[row] = EMPTY
-        if not self.is_compiled:
-            self._hold_beginning(row)
 
     def _hold_beginning(self, row: int) -> None:
         prefix = self._beginnings[row]
@@ -235,7 +233,7 @@ class SlotCache(Cache):
         """
         first = self._beginnings[0]
         alike = all(other is first or other is None for other in self._beginnings[:rows])
-        for row in range(1 if alike else rows):
+        for row in range(1 if alike and self.is_compiled else rows):
             self._hold_beginning(row)
         return first.length if alike and first is not None else 0
 

@@ -156,7 +156,7 @@ class SlotEngine:
         settings = self._settings
         self._rows[row] = request
         shared, own = self._prefiller.prefixes_of(request)
-        self._cache.write_beginning(row, shared)
+        self._cache.set_beginning(row, shared)
         self._cache.write(row, shared.length, own)
         self._cache.positions[row] = len(request.tokens) - 1
         self._steering.set_row(row, request.steering)

@@ -266,15 +266,15 @@ def test_a_row_holds_the_beginning_that_it_was_given_last() -> None:
     one, other = prefix(5), prefix(5)
     cache = SlotCache(1, 2, KEY_STEP, torch.device("cpu"))
     for row, beginning in ((0, one), (1, other), (1, one), (1, other), (0, other), (0, one)):
-        cache.write_beginning(row, beginning)
+        cache.set_beginning(row, beginning)
         begin(2)
         assert same(held(0 if cache.n_common else row), beginning)
     cache.move_row(1, 0)
-    cache.write_beginning(0, one)
+    cache.set_beginning(0, one)
     begin(2)
     assert same(held(0), one)
     cache.empty_rows(slice(0, 1))
-    cache.write_beginning(0, one)
+    cache.set_beginning(0, one)
     begin(2)
     assert same(held(0), one)
     cache.park(0)
@@ -296,11 +296,11 @@ def test_only_the_first_row_holds_what_all_begin_with() -> None:
 
     assert n_common(4) == 0
     for row in (0, 1):
-        cache.write_beginning(row, one)
+        cache.set_beginning(row, one)
     assert n_common(4) == one.length
     assert holds(0, one)
     assert holds(1, one) is not cache.is_compiled
-    cache.write_beginning(2, other)
+    cache.set_beginning(2, other)
     assert n_common(2) == one.length
     assert n_common(3) == 0
     assert holds(1, one)
@@ -314,7 +314,7 @@ def test_the_first_row_may_be_another(emptied: bool) -> None:
     cache = SlotCache(1, 3, KEY_STEP, torch.device("cpu"))
     positions = torch.full((3, 1), one.length)
     for row in range(3):
-        cache.write_beginning(row, one)
+        cache.set_beginning(row, one)
     cache.begin(positions)
     if emptied:
         cache.empty_rows(slice(0, 1))
