@@ -18,6 +18,7 @@ import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from steering_reliability.engine.openmp import COMPILED_DTYPES
 from steering_reliability.errors import SteeringError
 
 SLOT_ATTENTION = "steering_slots"
@@ -91,7 +92,8 @@ def slot_attention(
         # Here, since compiled code takes a while to load.
         from steering_reliability.engine.kernels import attention_over_own_keys
 
-        tokens = query.transpose(1, 2).reshape(-1, heads, d_head).float()
+        wide = query if query.dtype in COMPILED_DTYPES else query.float()
+        tokens = wide.transpose(1, 2).reshape(-1, heads, d_head)
         own = seen.row_of, seen.lengths, seen.n_common
         mixed = attention_over_own_keys(tokens, key, value, *own, scale, softcap)
         return mixed.to(query.dtype).unflatten(0, (rows, queries)), None

@@ -1,8 +1,8 @@
 """How code is compiled by Numba and run on torch's threads, and what all of it needs.
 
 Compiled at first use, which takes some seconds, and kept on disk until the file of what is
-compiled changes: after a change here or in :mod:`.runs`, touch :mod:`.kernels` and
-:mod:`.row_kernels`.
+compiled changes: after a change here or in :mod:`.runs`, touch :mod:`.kernels`,
+:mod:`.block_kernels` and :mod:`.logit_kernels`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from llvmlite import binding
 from numba import cfunc, njit, types
+from numba.extending import overload
 
 from steering_reliability.engine.openmp import (
     THREAD,
@@ -33,7 +34,8 @@ compiled = njit(
     fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", forceinline=True
 )
 # Sums are taken as written.
-compiled_in_order = njit(error_model="numpy", forceinline=True)
+IN_ORDER = {"error_model": "numpy", "forceinline": True}
+compiled_in_order = njit(**IN_ORDER)
 _thread = types.ExternalFunction(THREAD, types.int32())
 _threads = types.ExternalFunction(THREADS, types.int32())
 # Natural logarithm of 2 in two parts, the first exact in float32 times any exponent.
@@ -80,9 +82,21 @@ class OnThreads:
         run_on_threads(self.address, given[0])
 
 
+def for_each_dtype(
+    make: Callable[[Any], Callable[[Any], None]],
+) -> dict[torch.dtype, OnThreads]:
+    """What ``make`` gives for the type that numbers are held in: float32, or bfloat16's bits."""
+    held = {torch.float32: np.float32, torch.bfloat16: np.uint16}
+    return {dtype: OnThreads(make(kind)) for dtype, kind in held.items()}
+
+
 def compile_all() -> None:
     """Compile what would be at first use, where it can be used: a part of installing."""
-    from steering_reliability.engine import kernels, row_kernels  # noqa: F401 - they make it
+    from steering_reliability.engine import (  # noqa: F401 - they make it
+        block_kernels,
+        kernels,
+        logit_kernels,
+    )
 
     if has_threads(torch.device("cpu")):
         for function in OnThreads.made:
@@ -141,3 +155,41 @@ def greatest(numbers: Any) -> Any:
     for i in range(n // _LANES * _LANES, n):
         most = max(most, numbers[i])
     return most
+
+
+def widened(number: Any) -> Any:
+    """A number as it is held, float32 or the bits of a bfloat16, in float32; for compiled code."""
+    raise NotImplementedError
+
+
+def narrowed(number: Any, like: Any) -> Any:
+    """A float32 as ``like`` is held: to the nearest, of two equally near the even one.
+
+    No number stays none. For compiled code.
+    """
+    raise NotImplementedError
+
+
+@overload(widened, jit_options=IN_ORDER)
+def _widened(number: Any) -> Any:
+    def same(number: Any) -> Any:
+        return number
+
+    def upper_half(number: Any) -> Any:
+        return np.uint32(np.uint32(number) << np.uint32(16)).view(np.float32)
+
+    return same if number == types.float32 else upper_half
+
+
+@overload(narrowed, jit_options=IN_ORDER)
+def _narrowed(number: Any, like: Any) -> Any:
+    def same(number: Any, like: Any) -> Any:
+        return number
+
+    def rounded(number: Any, like: Any) -> Any:
+        bits = np.float32(number).view(np.uint32)
+        up = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        none = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+        return np.uint16((np.uint32(0x7FC00000) if none else up) >> np.uint32(16))
+
+    return same if like == types.float32 else rounded

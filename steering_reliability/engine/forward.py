@@ -6,9 +6,11 @@ import torch
 
 from steering_reliability.engine.attention import Seen, slot_attention_in
 from steering_reliability.engine.cache import SlotCache
+from steering_reliability.engine.gates import compiled_gates
 from steering_reliability.engine.head import output_head
 from steering_reliability.engine.hooks import steered
 from steering_reliability.engine.norms import compiled_norms
+from steering_reliability.engine.rotary import compiled_rotations
 from steering_reliability.interventions import RowSteering
 from steering_reliability.models.loaded import LoadedModel
 
@@ -47,6 +49,8 @@ def forward(
         output_head(model.hf_model, needs_logits),
         model.packed.in_use(),
         compiled_norms(model.hf_model),
+        compiled_gates(model.hf_model),
+        compiled_rotations(model.hf_model),
     ):
         output = model.hf_model(
             input_ids=ids,

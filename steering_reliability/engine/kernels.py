@@ -5,6 +5,7 @@ Each token is computed by itself and in one order, so its bits depend on nothing
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,11 @@ from steering_reliability.engine.compiled import (
     compiled,
     compiled_in_order,
     exp,
+    for_each_dtype,
     greatest,
+    narrowed,
     share_of,
+    widened,
 )
 from steering_reliability.engine.runs import AT_ONCE, FLOAT_BYTES, mix_run, score_run
 
@@ -39,7 +43,7 @@ def attention_over_own_keys(
     copy of what all rows begin with, and wait for memory.
 
     Args:
-        query: ``[tokens, heads, d_head]``, float32.
+        query: ``[tokens, heads, d_head]``, float32 or bfloat16.
         key: ``[blocks, rows, kv_heads, block length, d_head]``, float32 or bfloat16; the first
             blocks and rows of what may be more.
         value: the same, of its own width ``d_value``.
@@ -50,17 +54,16 @@ def attention_over_own_keys(
         softcap: what scores are kept within by ``tanh``, if anything.
 
     Returns:
-        ``[tokens, heads, d_value]``.
+        ``[tokens, heads, d_value]``, in the query's dtype.
     """
     assert key.dtype == value.dtype in (torch.float32, torch.bfloat16)
-    assert query.dtype == torch.float32
     tokens, heads, d_head = query.shape
     blocks, _, kv_heads, block_length, d_value = value.shape
     slots = key.stride(0) // key.stride(1)
     groups = heads // kv_heads
     out = query.new_empty(tokens, heads, d_value)
     factors = as_factors(scale, softcap or 0.0)
-    _attend(
+    _attend[query.dtype](
         (query.contiguous(), key, value, row_of, lengths, out, factors),
         (
             tokens,
@@ -103,20 +106,24 @@ def write_tokens(
     _write((*held, keys, values, block, place), numbers)
 
 
-@OnThreads
-def _attend(given: Any) -> None:
-    query, keys, values = carray(given[0], 4, np.int64)[1:]
-    tokens, blocks, slots, kv_heads, block_length, groups = carray(given[0], 14, np.int64)[8:]
-    d_head, d_value, n_common, held_bytes = carray(given[0], 18, np.int64)[14:]
-    scale, softcap = carray(given[7], 2, np.float32)
-    _attend_items(
-        (query, keys, values, held_bytes),
-        (carray(given[4], tokens, np.int64), carray(given[5], tokens, np.int64)),
-        carray(given[6], (tokens * kv_heads, groups, d_value), np.float32),
-        (blocks, slots, kv_heads, block_length, d_head, n_common),
-        (scale, softcap),
-        share_of(tokens * kv_heads),
-    )
+@for_each_dtype
+def _attend(kind: Any) -> Callable[[Any], None]:
+    def attend(given: Any) -> None:
+        keys, values = carray(given[0], 4, np.int64)[2:]
+        tokens, blocks, slots, kv_heads, block_length, groups = carray(given[0], 14, np.int64)[8:]
+        d_head, d_value, n_common, held_bytes = carray(given[0], 18, np.int64)[14:]
+        scale, softcap = carray(given[7], 2, np.float32)
+        _attend_items(
+            carray(given[1], (tokens * kv_heads, groups, d_head), kind),
+            (keys, values, held_bytes),
+            (carray(given[4], tokens, np.int64), carray(given[5], tokens, np.int64)),
+            carray(given[6], (tokens * kv_heads, groups, d_value), kind),
+            (blocks, slots, kv_heads, block_length, d_head, n_common),
+            (scale, softcap),
+            share_of(tokens * kv_heads),
+        )
+
+    return attend
 
 
 @OnThreads
@@ -134,26 +141,31 @@ def _write(given: Any) -> None:
 
 
 @compiled_in_order
-def _attend_items(held: Any, seen: Any, out: Any, shape: Any, settings: Any, items: Any) -> None:
+def _attend_items(
+    query: Any, held: Any, seen: Any, out: Any, shape: Any, settings: Any, items: Any
+) -> None:
     """Items, each a token and a key head with the queries that share it, one after the other."""
-    query, keys, values, held_bytes = held
+    keys, values, held_bytes = held
     row_of, lengths = seen
     groups, d_value = out.shape[1:]
     blocks, _, kv_heads, block_length, d_head, _ = shape
     room = blocks * block_length
     weights = np.empty((groups, room), np.float32)
+    asked, mixed = np.empty((groups, d_head), np.float32), np.empty((groups, d_value), np.float32)
     for item in range(*items):
         row, head, n = row_of[item // kv_heads], item % kv_heads, lengths[item // kv_heads]
         next_item = min(item + 1, items[1] - 1)
         next_row, next_head = row_of[next_item // kv_heads], next_item % kv_heads
-        asked = query + item * groups * d_head * FLOAT_BYTES
+        for group in range(groups):
+            for i in range(d_head):
+                asked[group, i] = widened(query[item, group, i])
         place = 0
         while place < n:
             start, stop = _run_from(place, n, row, head, shape)
             for group in range(0, groups, AT_ONCE):
                 score_run(
                     min(AT_ONCE, groups - group),
-                    asked + group * d_head * FLOAT_BYTES,
+                    asked.ctypes.data + group * d_head * FLOAT_BYTES,
                     keys + start * d_head * held_bytes,
                     held_bytes,
                     stop - place,
@@ -165,7 +177,7 @@ def _attend_items(held: Any, seen: Any, out: Any, shape: Any, settings: Any, ite
             place = stop
         for group in range(groups):
             _soften(weights[group, :n], *settings)
-        out[item] = 0
+        mixed[:] = 0
         place = 0
         while place < n:
             start, stop = _run_from(place, n, row, head, shape)
@@ -179,10 +191,13 @@ def _attend_items(held: Any, seen: Any, out: Any, shape: Any, settings: Any, ite
                     held_bytes,
                     stop - place,
                     d_value,
-                    out.ctypes.data + (item * groups + group) * d_value * FLOAT_BYTES,
+                    mixed.ctypes.data + group * d_value * FLOAT_BYTES,
                     keys + next_start * d_head * held_bytes,
                 )
             place = stop
+        for group in range(groups):
+            for i in range(d_value):
+                out[item, group, i] = narrowed(mixed[group, i], out[item, group, i])
 
 
 @compiled

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from steering_reliability.engine.openmp import has_threads
+from steering_reliability.engine.openmp import COMPILED_DTYPES, has_threads
 from steering_reliability.models.loaded import LoadedModel
-
-_COMPILED_FOR = (torch.float32, torch.bfloat16)
 
 
 class RowMeasures:
@@ -65,9 +63,9 @@ class RowMeasures:
 
 def _normaliser_and_entropy(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """``logsumexp`` of each row and the entropy of its ``softmax``, float32."""
-    if logits.dtype in _COMPILED_FOR and has_threads(logits.device):
+    if logits.dtype in COMPILED_DTYPES and has_threads(logits.device):
         # Here, since compiled code takes a while to load.
-        from steering_reliability.engine.row_kernels import log_masses
+        from steering_reliability.engine.logit_kernels import log_masses
 
         return log_masses(logits)
     wide = logits.float()

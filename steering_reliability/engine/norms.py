@@ -15,10 +15,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from steering_reliability.engine.openmp import has_threads
+from steering_reliability.engine.openmp import COMPILED_DTYPES, has_threads
 from steering_reliability.models.forwards import replaced_forwards
 
-_DTYPES = (torch.float32, torch.bfloat16)
 _known: WeakKeyDictionary[nn.Module, dict[nn.Module, float]] = WeakKeyDictionary()
 
 
@@ -43,7 +42,7 @@ def _root_mean_square_norms(hf_model: nn.Module) -> Iterator[tuple[nn.Module, fl
         if names != ["weight"] or not isinstance(epsilon, float):
             continue
         weight = module.get_parameter("weight")
-        suits = weight.dim() == 1 and weight.dtype in _DTYPES and has_threads(weight.device)
+        suits = weight.dim() == 1 and weight.dtype in COMPILED_DTYPES and has_threads(weight.device)
         if suits and _is_root_mean_square_norm(module, epsilon):
             yield module, epsilon
 
@@ -72,6 +71,6 @@ def _normalised(norm: Any, epsilon: float, hidden: torch.Tensor) -> torch.Tensor
         as_before: torch.Tensor = type(norm).forward(norm, hidden)
         return as_before
     # Here, since compiled code takes a while to load.
-    from steering_reliability.engine.row_kernels import root_mean_square_norm
+    from steering_reliability.engine.block_kernels import root_mean_square_norm
 
     return root_mean_square_norm(hidden, norm.weight, epsilon)

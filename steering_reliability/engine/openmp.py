@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+COMPILED_DTYPES = (torch.float32, torch.bfloat16)
+"""Those that compiled code reads and writes."""
+
 _START = "GOMP_parallel"
 # What tells a function which thread it is on, and of how many.
 THREAD, THREADS = "omp_get_thread_num", "omp_get_num_threads"

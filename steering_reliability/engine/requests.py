@@ -19,7 +19,7 @@ from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.prompts import Prompt
 
 # Raised when a change of the engine may change tokens, so that old completions aren't reused.
-GENERATION_VERSION = 9
+GENERATION_VERSION = 10
 
 Positions = Literal["response", "all"]
 

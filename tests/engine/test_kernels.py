@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba import cfunc
 
-from steering_reliability.engine import compiled, row_kernels
+from steering_reliability.engine import compiled, logit_kernels
 from steering_reliability.engine.attention import KEY_STEP, Seen, slot_attention, slot_attention_in
 from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.kernels import attention_over_own_keys, write_tokens
+from steering_reliability.engine.logit_kernels import log_masses
 from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.openmp import has_threads
 from steering_reliability.engine.requests import GenerationSettings
-from steering_reliability.engine.row_kernels import log_masses
 from steering_reliability.prompts import Prompt
 from tests.engine.reference import BASELINE, STEERED, plan, run
 from tests.tiny_models import FAMILIES, load_tiny
@@ -168,8 +168,9 @@ def test_threads_do_not_change_a_bit(n_threads: int, threads: None) -> None:
 
 _EVERYTHING = """
 import sys, torch
+from steering_reliability.engine.block_kernels import gated, root_mean_square_norm, rotated
 from steering_reliability.engine.kernels import attention_over_own_keys
-from steering_reliability.engine.row_kernels import log_masses, root_mean_square_norm
+from steering_reliability.engine.logit_kernels import log_masses, places_of_greatest
 
 torch.manual_seed(0)
 query, logits = torch.randn(9, 6, 64), 5 * torch.randn(9, 5000)
@@ -177,13 +178,18 @@ held = [torch.randn(3, 9, 2, 32, 64) for _ in range(2)]
 lengths = torch.arange(60, 69)
 hidden, weight = torch.randn(9, 576), torch.randn(576)
 halves = [tensor.bfloat16() for tensor in held]
-found = [
-    attention_over_own_keys(query, *each, torch.arange(9), lengths, 40, 0.125, softcap)
-    for each in (held, halves) for softcap in (None, 30.0)
-]
+turns = torch.randn(2, 9, 1, 64)
+found = []
 for dtype in (torch.float32, torch.bfloat16):
+    asked = query.to(dtype)
+    found += [
+        attention_over_own_keys(asked, *each, torch.arange(9), lengths, 40, 0.125, softcap)
+        for each in (held, halves) for softcap in (None, 30.0)
+    ]
     found += [root_mean_square_norm(hidden.to(dtype), weight.to(dtype), 1e-5)]
-    found += log_masses(logits.to(dtype))
+    found += [gated(hidden.to(dtype), hidden.flip(0).to(dtype))]
+    found += rotated(*(x.to(dtype) for x in (asked[:, :, None], asked[:, :2, None], *turns)))
+    found += [*log_masses(logits.to(dtype)), places_of_greatest(logits.to(dtype))]
 torch.save(found, sys.argv[1])
 """
 
@@ -366,8 +372,8 @@ def test_where_nothing_can_be_kept_it_is_compiled_each_time(
         return cfunc(*arguments)
 
     monkeypatch.setattr(compiled, "cfunc", unwritable)
-    anew = compiled.OnThreads(row_kernels._measure._function)
-    monkeypatch.setattr(row_kernels, "_measure", anew)
+    anew = compiled.OnThreads(logit_kernels._measure._function)
+    monkeypatch.setattr(logit_kernels, "_measure", anew)
     normaliser, _ = log_masses(torch.zeros(2, 50))
     assert float(normaliser[0]) == pytest.approx(math.log(50))
 

@@ -10,9 +10,9 @@ from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from steering_reliability.engine.block_kernels import root_mean_square_norm
 from steering_reliability.engine.norms import compiled_norms
 from steering_reliability.engine.openmp import has_threads
-from steering_reliability.engine.row_kernels import root_mean_square_norm
 from tests.tiny_models import FAMILIES, load_tiny
 
 pytestmark = pytest.mark.skipif(

@@ -110,14 +110,15 @@ def test_a_tiny_nucleus_is_greedy() -> None:
 
 @given(
     n_tokens=st.integers(1, 1100),
-    values=st.lists(st.sampled_from([0.0, 1.0, -math.inf, math.nan]), min_size=1, max_size=6),
+    values=st.lists(st.sampled_from([-0.0, 0.0, 1.0, -math.inf, math.nan]), min_size=1, max_size=6),
     seed=st.integers(0, 1000),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
 )
 def test_the_greatest_is_torchs_argmax_the_first_of_equals(
-    n_tokens: int, values: list[float], seed: int
+    n_tokens: int, values: list[float], seed: int, dtype: torch.dtype
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.zeros(2, n_tokens).uniform_(-1, 0.5, generator=generator)
+    logits = torch.zeros(2, n_tokens).uniform_(-1, 0.5, generator=generator).to(dtype)
     for value in values:
         logits[0, int(torch.randint(n_tokens, (), generator=generator))] = value
     found = greatest(logits)

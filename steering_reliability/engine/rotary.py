@@ -1,0 +1,95 @@
+"""Rotary position embeddings, computed on a CPU at once.
+
+Torch takes ten operations over all rows for queries and keys, each of which waits for the
+interpreter and for memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from steering_reliability.engine.openmp import COMPILED_DTYPES, has_threads
+
+# What transformers calls it in every file of a model that has it.
+_NAME = "apply_rotary_pos_emb"
+_known: WeakKeyDictionary[nn.Module, list[ModuleType]] = WeakKeyDictionary()
+
+
+@contextmanager
+def compiled_rotations(hf_model: nn.Module) -> Iterator[None]:
+    """Let a model's queries and keys be turned by compiled code, and then as before.
+
+    Its function is told by what it computes, bit for bit, since there are others of the same name.
+    """
+    files = _known.get(hf_model)
+    if files is None:
+        files = _known[hf_model] = [*_files_with_it(hf_model)]
+    before = [(file, vars(file)[_NAME]) for file in files]
+    try:
+        for file, function in before:
+            if not isinstance(function, partial):
+                vars(file)[_NAME] = partial(_turned, function)
+        yield
+    finally:
+        for file, function in before:
+            vars(file)[_NAME] = function
+
+
+def _files_with_it(hf_model: nn.Module) -> Iterator[ModuleType]:
+    parameter = next(hf_model.parameters())
+    if parameter.dtype not in COMPILED_DTYPES or not has_threads(parameter.device):
+        return
+    names = {type(module).__module__ for module in hf_model.modules()}
+    for name in sorted(names):
+        function = getattr(sys.modules.get(name), _NAME, None)
+        if function is not None and _is_rotation(function, parameter.dtype):
+            yield sys.modules[name]
+
+
+@torch.inference_mode()
+def _is_rotation(function: Callable[..., Any], dtype: torch.dtype) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 4, 3, 8), (2, 2, 3, 8), (2, 3, 8), (2, 3, 8))
+    given = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+    try:
+        expected = function(*given)
+        return all(map(torch.equal, expected, _turned(function, *given)))
+    except (RuntimeError, TypeError):
+        return False
+
+
+def _turned(before: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    if named or not _suits(given):
+        return before(*given, **named)
+    # Here, since compiled code takes a while to load.
+    from steering_reliability.engine.block_kernels import rotated
+
+    return rotated(*given)
+
+
+def _suits(given: tuple[Any, ...]) -> bool:
+    """Whether these are queries, keys, cosines and sines as :func:`.block_kernels.rotated` wants.
+
+    Where only a part of a head is turned, they aren't.
+    """
+    if len(given) != 4 or len({(tensor.dtype, tensor.device.type) for tensor in given}) != 1:
+        return False
+    query, key, cos, sin = given
+    rows, _, tokens, width = query.shape
+    return (
+        query.dtype in COMPILED_DTYPES
+        and query.device.type == "cpu"
+        and width % 2 == 0
+        and (key.shape[0], *key.shape[2:]) == (rows, tokens, width)
+        and cos.shape == sin.shape
+        and cos.shape in ((rows, tokens, width), (1, tokens, width))
+    )
