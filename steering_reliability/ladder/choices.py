@@ -1,7 +1,7 @@
 """What earlier levels decided: ``artifacts/decisions``, read while a level is planned.
 
-A level whose predecessor decided nothing that can be used runs on its file's defaults, and what
-it finds is provisional.
+A level whose predecessor decided nothing that can be used runs on the layer that it screened first,
+or on its file's defaults, and what it finds is provisional.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ def choose_layers(
     if not isinstance(config.layers, LayersFrom):
         return Layers(default)
     level = config.layers.level
+    record: Mapping[str, Any] = {}
     try:
         record = _read(folder, level, profile, facts)
         chosen = _chosen_layer(record)
     except _UnusableError as problem:
-        note = f"layer {_listed(default)} by default: {problem}"
-        return Layers(default, f"{note}; provisional, {_remedy(level)}", provisional=True)
+        return _undecided(default, level, record, str(problem))
     note = f"layer {chosen['layer']}, decided by {level}: {_reason(record, 'layer')}"
     provisional = bool(record["provisional"])
     note += "; that decision is provisional" * provisional
@@ -183,6 +183,31 @@ def _chosen_layer(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return chosen
 
 
+def _undecided(
+    default: tuple[int, ...], level: str, record: Mapping[str, Any], problem: str
+) -> Layers:
+    """The layer that a level screened first, where it decided for none, or the default.
+
+    The screen has seen this model, and on prompts that decide nothing.
+    """
+    remedy = f"provisional, run {level} first or name a layer with --steer-layers"
+    screen = record.get("screen")
+    screened = screen if isinstance(screen, list) else []
+    first = screened[0] if screened else {}
+    if not (isinstance(first, Mapping) and isinstance(first.get("layer"), int)):
+        note = f"layer {_listed(default)} by default: {problem}; {remedy}"
+        return Layers(default, note, provisional=True)
+    layer = first["layer"]
+    note = f"layer {layer}, which {level} screened as the best of {len(screened)}: {problem}"
+    return Layers(
+        (layer,),
+        f"{note}; provisional",
+        provisional=True,
+        fingerprint=record["model"]["fingerprint"],
+        choice=LayerChoice(len(screened)),
+    )
+
+
 def _chosen_points(record: Mapping[str, Any]) -> tuple[Confirmation, ...]:
     points = []
     for goal in GOALS:
@@ -208,10 +233,6 @@ def _check_choice(record: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
 def _reason(record: Mapping[str, Any], key: str) -> str:
     decided = record.get(key) or (record.get("operating_points") or {}).get("raise") or {}
     return str(decided.get("reason", "no reason given"))
-
-
-def _remedy(level: str) -> str:
-    return f"run {level} first or name a layer with --steer-layers"
 
 
 def _listed(layers: tuple[int, ...]) -> str:

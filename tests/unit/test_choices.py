@@ -84,6 +84,38 @@ def test_of_how_many_layers_it_is_the_best_comes_with_the_layer(tmp_path: Path) 
     assert planned("alpha_sweep").layer_choice == NAMED
 
 
+NONE_CHOSEN = {"layer": {"chosen": None, "reason": "none is certain"}}
+SCREENED = [{"layer": 16, "raises": 0.4}, {"layer": 8, "raises": 0.2}, {"layer": 12, "raises": 0}]
+
+
+def test_without_a_chosen_layer_it_is_the_one_screened_first(tmp_path: Path) -> None:
+    folder = write(tmp_path, record("layer_test", **NONE_CHOSEN, screen=SCREENED))
+    plan = planned("alpha_sweep", folder)
+    assert (plan.layers, plan.provisional) == ((16,), True)
+    assert plan.decided_on == {"f00d"}
+    # The screen chose among three, and random directions have no part in it.
+    assert plan.layer_choice == LayerChoice(3)
+    assert plan.notes[0] == (
+        "layer 16, which layer_test screened as the best of 3: layer_test has chosen no layer; "
+        "provisional"
+    )
+
+
+def test_a_chosen_layer_goes_before_the_one_screened_first(tmp_path: Path) -> None:
+    screened = [SCREENED[1], *SCREENED]
+    folder = write(tmp_path, record("layer_test", **LAYER, screen=screened))
+    plan = planned("alpha_sweep", folder)
+    assert (plan.layers, plan.provisional) == ((16,), False)
+
+
+@pytest.mark.parametrize("screen", [None, [], {}, [None], [{}], [{"layer": "16"}], 3])
+def test_without_a_usable_screen_it_is_the_default(tmp_path: Path, screen: Any) -> None:
+    folder = write(tmp_path, record("layer_test", **NONE_CHOSEN, screen=screen))
+    plan = planned("alpha_sweep", folder)
+    assert (plan.layers, plan.provisional) == ((12,), True)
+    assert plan.notes[0].startswith("layer 12 by default: layer_test has chosen no layer; prov")
+
+
 def test_a_decision_that_does_not_tell_is_of_an_older_format(tmp_path: Path) -> None:
     folder = write(tmp_path, record("layer_test", **LAYER) | {"format": 1})
     plan = planned("alpha_sweep", folder)
