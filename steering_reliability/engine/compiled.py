@@ -86,8 +86,13 @@ def for_each_dtype(
     make: Callable[[Any], Callable[[Any], None]],
 ) -> dict[torch.dtype, OnThreads]:
     """What ``make`` gives for the type that numbers are held in: float32, or bfloat16's bits."""
-    held = {torch.float32: np.float32, torch.bfloat16: np.uint16}
-    return {dtype: OnThreads(make(kind)) for dtype, kind in held.items()}
+    functions = {}
+    for dtype, kind in {torch.float32: np.float32, torch.bfloat16: np.uint16}.items():
+        function = make(kind)
+        # Numba keeps what is of one name in one file, which two processes may write at once.
+        function.__qualname__ += f"_{kind.__name__}"
+        functions[dtype] = OnThreads(function)
+    return functions
 
 
 def compile_all() -> None:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from steering_reliability.engine.openmp import COMPILED_DTYPES, has_threads
+from steering_reliability.engine.openmp import COMPILED_DTYPES, can_be_compiled, has_threads
 from steering_reliability.models.forwards import replaced_forwards
 
 _PRODUCTS = ("gate_proj", "up_proj", "down_proj")
@@ -48,27 +48,48 @@ def _gated_layers(hf_model: nn.Module) -> Iterator[nn.Module]:
 
 @torch.inference_mode()
 def _is_gated(layer: Any, dtype: torch.dtype) -> bool:
-    """Whether it computes the same of some numbers, of a size at which activations differ."""
+    """Whether it hands on the same to its last product, and what that makes of it.
+
+    Number by number: sums would hide one activation for another, or a limit. Some numbers are of a
+    size at which activations differ, some beyond any limit.
+    """
     generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(2, 1, layer.gate_proj.in_features, generator=generator).to(dtype)
-    hidden *= 3 / layer.gate_proj(hidden).std().clamp(min=1e-6)
+    hidden = torch.randn(2, 4, layer.gate_proj.in_features, generator=generator).to(dtype)
+    hidden *= 2 / layer.gate_proj(hidden).std().clamp(min=1e-6)
+    hidden[1] *= 500
+    handed_on: list[torch.Tensor] = []
+    hook = layer.down_proj.register_forward_pre_hook(lambda _, given: handed_on.extend(given))
     try:
-        expected, found = layer(hidden), _through(layer, hidden)
-    except (RuntimeError, TypeError):
+        made = layer(hidden)
+    except Exception:  # A stranger's module, which may want anything.
         return False
-    if not isinstance(expected, torch.Tensor) or expected.dtype != found.dtype:
+    finally:
+        hook.remove()
+    if len(handed_on) != 1 or not isinstance(made, torch.Tensor):
         return False
-    tolerance = 8 * torch.finfo(dtype).eps
-    furthest = tolerance * float(expected.abs().max())
-    return torch.allclose(found.float(), expected.float(), rtol=tolerance, atol=furthest)
+    gate = _gated(layer, hidden)
+    return (
+        gate is not None
+        and gate.dtype == handed_on[0].dtype
+        and torch.allclose(gate, handed_on[0], rtol=4 * torch.finfo(dtype).eps, atol=1e-20)
+        and torch.equal(made, layer.down_proj(handed_on[0]))
+    )
 
 
-def _through(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
-    if hidden.dtype not in COMPILED_DTYPES or hidden.device.type != "cpu":
-        as_before: torch.Tensor = type(layer).forward(layer, hidden)
-        return as_before
+def _gated(layer: Any, hidden: torch.Tensor) -> torch.Tensor | None:
+    """What the last product is given; None of what compiled code doesn't take."""
+    gate, up = layer.gate_proj(hidden), layer.up_proj(hidden)
+    if not can_be_compiled(gate, up) or gate.shape != up.shape:
+        return None
     # Here, since compiled code takes a while to load.
-    from steering_reliability.engine.block_kernels import gated
+    from steering_reliability.engine import block_kernels
 
-    product: torch.Tensor = layer.down_proj(gated(layer.gate_proj(hidden), layer.up_proj(hidden)))
-    return product
+    return block_kernels.gated(gate, up)
+
+
+def _through(layer: Any, *given: Any, **named: Any) -> Any:
+    plain = len(given) == 1 and not named and can_be_compiled(given[0])
+    gate = _gated(layer, given[0]) if plain else None
+    if gate is None:
+        return type(layer).forward(layer, *given, **named)
+    return layer.down_proj(gate)

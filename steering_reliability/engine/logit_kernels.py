@@ -92,6 +92,9 @@ def _place_of_greatest(numbers: Any) -> Any:
         bits = np.float32(widened(numbers[i]) + np.float32(0)).view(np.uint32)
         below_zero = np.uint32(0) - (bits >> np.uint32(31))
         order = bits ^ (below_zero | np.uint32(0x80000000))
+        # As torch has it.
+        if (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000):
+            order = np.uint32(0xFFFFFFFF)
         most = max(most, (np.uint64(order) << np.uint64(32)) | (_LAST_PLACE - np.uint64(i)))
     return np.int64(_LAST_PLACE - (most & _LAST_PLACE))
 

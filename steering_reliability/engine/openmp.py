@@ -29,6 +29,17 @@ def has_threads(device: torch.device) -> bool:
     return all(hasattr(ctypes.CDLL(None), name) for name in (_START, THREAD, THREADS))
 
 
+def can_be_compiled(*tensors: Any) -> bool:
+    """Whether compiled code takes these: of one dtype, on a CPU, and nobody wants gradients."""
+    if not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+        return False
+    dtypes = {tensor.dtype for tensor in tensors}
+    if len(dtypes) > 1 or not dtypes <= {*COMPILED_DTYPES}:
+        return False
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return not wanted and all(tensor.device.type == "cpu" for tensor in tensors)
+
+
 def address_of(function: str) -> int:
     """Where a function of the runtime is."""
     return ctypes.cast(getattr(ctypes.CDLL(None), function), ctypes.c_void_p).value or 0

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from steering_reliability.engine.openmp import COMPILED_DTYPES, has_threads
+from steering_reliability.engine.openmp import COMPILED_DTYPES, can_be_compiled, has_threads
 
 # What transformers calls it in every file of a model that has it.
 _NAME = "apply_rotary_pos_emb"
@@ -33,15 +33,21 @@ def compiled_rotations(hf_model: nn.Module) -> Iterator[None]:
     files = _known.get(hf_model)
     if files is None:
         files = _known[hf_model] = [*_files_with_it(hf_model)]
-    before = [(file, vars(file)[_NAME]) for file in files]
+    replaced = []
     try:
-        for file, function in before:
-            if not isinstance(function, partial):
-                vars(file)[_NAME] = partial(_turned, function)
+        for file in files:
+            function = vars(file)[_NAME]
+            if not _is_replaced(function):
+                vars(file)[_NAME] = partial(_rotation, function)
+                replaced.append((file, function))
         yield
     finally:
-        for file, function in before:
+        for file, function in replaced:
             vars(file)[_NAME] = function
+
+
+def _is_replaced(function: Any) -> bool:
+    return isinstance(function, partial) and function.func is _rotation
 
 
 def _files_with_it(hf_model: nn.Module) -> Iterator[ModuleType]:
@@ -50,8 +56,10 @@ def _files_with_it(hf_model: nn.Module) -> Iterator[ModuleType]:
         return
     names = {type(module).__module__ for module in hf_model.modules()}
     for name in sorted(names):
-        function = getattr(sys.modules.get(name), _NAME, None)
-        if function is not None and _is_rotation(function, parameter.dtype):
+        function: Any = getattr(sys.modules.get(name), _NAME, None)
+        if _is_replaced(function):
+            function = function.args[0]
+        if function is not None and all(_is_rotation(function, of) for of in COMPILED_DTYPES):
             yield sys.modules[name]
 
 
@@ -62,12 +70,12 @@ def _is_rotation(function: Callable[..., Any], dtype: torch.dtype) -> bool:
     given = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
     try:
         expected = function(*given)
-        return all(map(torch.equal, expected, _turned(function, *given)))
-    except (RuntimeError, TypeError):
+        return len(expected) == 2 and all(map(torch.equal, expected, _rotation(function, *given)))
+    except Exception:  # A stranger's function, which may want anything.
         return False
 
 
-def _turned(before: Callable[..., Any], *given: Any, **named: Any) -> Any:
+def _rotation(before: Callable[..., Any], *given: Any, **named: Any) -> Any:
     if named or not _suits(given):
         return before(*given, **named)
     # Here, since compiled code takes a while to load.
@@ -81,14 +89,12 @@ def _suits(given: tuple[Any, ...]) -> bool:
 
     Where only a part of a head is turned, they aren't.
     """
-    if len(given) != 4 or len({(tensor.dtype, tensor.device.type) for tensor in given}) != 1:
+    if not can_be_compiled(*given) or [tensor.dim() for tensor in given] != [4, 4, 3, 3]:
         return False
     query, key, cos, sin = given
     rows, _, tokens, width = query.shape
     return (
-        query.dtype in COMPILED_DTYPES
-        and query.device.type == "cpu"
-        and width % 2 == 0
+        width % 2 == 0
         and (key.shape[0], *key.shape[2:]) == (rows, tokens, width)
         and cos.shape == sin.shape
         and cos.shape in ((rows, tokens, width), (1, tokens, width))

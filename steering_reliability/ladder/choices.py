@@ -1,7 +1,7 @@
 """What earlier levels decided: ``artifacts/decisions``, read while a level is planned.
 
-A level whose predecessor decided nothing that can be used runs on the layer that it screened first,
-or on its file's defaults, and what it finds is provisional.
+A level whose predecessor chose no layer runs on the one that it screened first; without a screen,
+or a decision that can be used, on its file's defaults. What it finds is then provisional.
 """
 
 from __future__ import annotations
@@ -93,12 +93,14 @@ def choose_layers(
     if not isinstance(config.layers, LayersFrom):
         return Layers(default)
     level = config.layers.level
-    record: Mapping[str, Any] = {}
     try:
         record = _read(folder, level, profile, facts)
         chosen = _chosen_layer(record)
+        if chosen is None:
+            return _screened(record, facts)
     except _UnusableError as problem:
-        return _undecided(default, level, record, str(problem))
+        note = f"layer {_listed(default)} by default: {problem}"
+        return Layers(default, f"{note}; provisional, {_remedy(level)}", provisional=True)
     note = f"layer {chosen['layer']}, decided by {level}: {_reason(record, 'layer')}"
     provisional = bool(record["provisional"])
     note += "; that decision is provisional" * provisional
@@ -174,37 +176,32 @@ def _read(
     return cast("dict[str, Any]", record)
 
 
-def _chosen_layer(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def _chosen_layer(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     decided = record.get("layer") or (record.get("operating_points") or {}).get("raise") or {}
     chosen = decided.get("chosen")
+    if chosen is None:
+        return None
     if not isinstance(chosen, Mapping) or not isinstance(chosen.get("layer"), int):
-        raise _UnusableError(f"{record['level']} has chosen no layer")
+        raise _UnusableError(f"the decision of {record['level']} is damaged")
     _check_choice(record, chosen)
     return chosen
 
 
-def _undecided(
-    default: tuple[int, ...], level: str, record: Mapping[str, Any], problem: str
-) -> Layers:
-    """The layer that a level screened first, where it decided for none, or the default.
-
-    The screen has seen this model, and on prompts that decide nothing.
-    """
-    remedy = f"provisional, run {level} first or name a layer with --steer-layers"
-    screen = record.get("screen")
-    screened = screen if isinstance(screen, list) else []
-    first = screened[0] if screened else {}
-    if not (isinstance(first, Mapping) and isinstance(first.get("layer"), int)):
-        note = f"layer {_listed(default)} by default: {problem}; {remedy}"
-        return Layers(default, note, provisional=True)
-    layer = first["layer"]
-    note = f"layer {layer}, which {level} screened as the best of {len(screened)}: {problem}"
+def _screened(record: Mapping[str, Any], facts: ModelFacts) -> Layers:
+    """The layer that a level screened first: on this model, and on prompts that decide nothing."""
+    level, screen = record["level"], record.get("screen")
+    rows = screen if isinstance(screen, list) else []
+    layer = rows[0].get("layer") if rows and isinstance(rows[0], Mapping) else None
+    if not isinstance(layer, int) or layer not in range(facts.n_layers):
+        raise _UnusableError(f"{level} has chosen no layer")
+    tried = len(rows)
+    note = f"layer {layer}, the best of {tried} by the screen of {level}, which chose none"
     return Layers(
         (layer,),
-        f"{note}; provisional",
+        f"{note}; provisional, name another with --steer-layers",
         provisional=True,
         fingerprint=record["model"]["fingerprint"],
-        choice=LayerChoice(len(screened)),
+        choice=LayerChoice(tried),
     )
 
 
@@ -233,6 +230,10 @@ def _check_choice(record: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
 def _reason(record: Mapping[str, Any], key: str) -> str:
     decided = record.get(key) or (record.get("operating_points") or {}).get("raise") or {}
     return str(decided.get("reason", "no reason given"))
+
+
+def _remedy(level: str) -> str:
+    return f"run {level} first or name a layer with --steer-layers"
 
 
 def _listed(layers: tuple[int, ...]) -> str:

@@ -72,23 +72,13 @@ def decide(
     return record
 
 
-def has_chosen(record: dict[str, Any]) -> bool:
-    """Whether there is something that a later level can go on with."""
-    decided = [record.get("layer"), *(record.get("operating_points") or {}).values()]
-    return any(entry and entry["chosen"] for entry in decided)
-
-
 def publish(paths: ArtifactPaths, record: dict[str, Any]) -> None:
-    """Let later levels find a decision; one that chose nothing takes the former one away.
+    """Let later levels find a decision, also that nothing was chosen.
 
     Raises:
         SteeringError: the folder can't be written.
     """
-    path = paths.decision(record["level"])
-    if has_chosen(record):
-        write_json(path, record)
-    else:
-        path.unlink(missing_ok=True)
+    write_json(paths.decision(record["level"]), record)
 
 
 def note_confirmations(paths: ArtifactPaths, plan: LevelPlan, index: LevelIndex) -> int:

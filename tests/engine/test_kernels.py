@@ -18,9 +18,10 @@ from numba import cfunc
 
 from steering_reliability.engine import compiled, logit_kernels
 from steering_reliability.engine.attention import KEY_STEP, Seen, slot_attention, slot_attention_in
+from steering_reliability.engine.block_kernels import gated, rotated
 from steering_reliability.engine.cache import SlotCache
 from steering_reliability.engine.kernels import attention_over_own_keys, write_tokens
-from steering_reliability.engine.logit_kernels import log_masses
+from steering_reliability.engine.logit_kernels import log_masses, places_of_greatest
 from steering_reliability.engine.measures import RowMeasures
 from steering_reliability.engine.openmp import has_threads
 from steering_reliability.engine.requests import GenerationSettings
@@ -160,10 +161,20 @@ def test_a_token_sees_its_own_row_alone(rows: Rows, data: st.DataObject) -> None
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 def test_threads_do_not_change_a_bit(n_threads: int, threads: None) -> None:
     rows = make_rows(2, 1, 3, (64, 64), 3, seed=0)
+    numbers = torch.randn(7, 6, 1, 64)
+
+    def everything() -> list[torch.Tensor]:
+        found = [rows.attend(), rows._replace(query=rows.query.bfloat16()).attend().float()]
+        for dtype in (torch.float32, torch.bfloat16):
+            states = numbers.to(dtype)
+            turned = rotated(states, states[:, :2], states[:, 0], states[:, 1])
+            found += [gated(states, states.flip(0)), *turned]
+        return found
+
     torch.set_num_threads(1)
-    alone = rows.attend()
+    alone = everything()
     torch.set_num_threads(n_threads)
-    assert torch.equal(rows.attend(), alone)
+    assert all(map(torch.equal, everything(), alone))
 
 
 _EVERYTHING = """
@@ -200,6 +211,8 @@ def test_what_was_kept_computes_the_same_as_what_was_just_compiled(tmp_path: Pat
         subprocess.run(
             [sys.executable, "-c", _EVERYTHING, str(tmp_path / name)], check=True, env=environment
         )
+    # Both dtypes of one function: two processes that write one file at once may take either's.
+    assert len([*(tmp_path / "kept").rglob("*_gate.locals.gate*.nbi")]) == 2
     just_compiled, kept = (torch.load(tmp_path / name) for name in ("compiled", "kept_code"))
     assert list((tmp_path / "kept").rglob("*.nbc"))
     assert all(map(torch.equal, just_compiled, kept))
@@ -376,6 +389,14 @@ def test_where_nothing_can_be_kept_it_is_compiled_each_time(
     monkeypatch.setattr(logit_kernels, "_measure", anew)
     normaliser, _ = log_masses(torch.zeros(2, 50))
     assert float(normaliser[0]) == pytest.approx(math.log(50))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_no_number_is_the_greatest_as_torch_has_it(dtype: torch.dtype, sign: int) -> None:
+    logits = torch.arange(40).reshape(2, 20).to(dtype)
+    logits[0, 7] = math.copysign(math.nan, sign)
+    assert places_of_greatest(logits).tolist() == logits.argmax(-1).tolist() == [7, 19]
 
 
 def test_no_token_is_written_beyond_the_slots() -> None:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from transformers.models.cohere.modeling_cohere import CohereLayerNorm
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
@@ -38,6 +39,12 @@ def llama_norm(width: int, dtype: torch.dtype, seed: int = 0) -> LlamaRMSNorm:
     weight = torch.randn(width, generator=torch.Generator().manual_seed(seed))
     norm.weight = nn.Parameter(weight, requires_grad=False)
     return norm.to(dtype)
+
+
+def small_centred_norm() -> CohereLayerNorm:
+    norm = CohereLayerNorm(64).to(torch.bfloat16)
+    norm.weight = nn.Parameter(torch.full_like(norm.weight, 0.02), requires_grad=False)
+    return norm
 
 
 def some_rows(rows: int, width: int, dtype: torch.dtype, seed: int = 1) -> torch.Tensor:
@@ -112,17 +119,26 @@ def test_hidden_states_of_another_dtype_go_to_the_module_itself() -> None:
 @pytest.mark.parametrize(
     "norm",
     [
+        small_centred_norm(),
         GemmaRMSNorm(64),
         Centred(64),
         nn.LayerNorm(64, bias=False),
         nn.LayerNorm(64),
         LlamaRMSNorm(64).half(),
     ],
-    ids=["one plus weight", "centred", "layer norm", "with bias", "float16"],
+    ids=["small and centred", "one plus weight", "centred", "layer norm", "with bias", "float16"],
 )
 def test_other_norms_stay(norm: nn.Module) -> None:
     with compiled_norms(norm):
         assert "forward" not in vars(norm)
+
+
+def test_gradients_still_flow() -> None:
+    norm, hidden = llama_norm(64, torch.float32), some_rows(4, 64, torch.float32)
+    with compiled_norms(norm):
+        norm.requires_grad_(True)
+        norm(hidden).sum().backward()
+    assert norm.weight.grad is not None
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from transformers.models.llama import modeling_llama
 
 from steering_reliability.engine.block_kernels import rotated
 from steering_reliability.engine.openmp import has_threads
-from steering_reliability.engine.rotary import _is_rotation, _turned, compiled_rotations
+from steering_reliability.engine.rotary import _is_rotation, _rotation, compiled_rotations
 from tests.tiny_models import FAMILIES, load_tiny
 
 pytestmark = pytest.mark.skipif(
@@ -80,26 +81,71 @@ def test_where_a_part_of_a_head_is_turned_the_models_own_is_called() -> None:
     given = narrow(states(2, (3, 1), 2, 8, torch.float32))
     own = modeling_gpt_neox.apply_rotary_pos_emb
     assert _is_rotation(own, torch.float32)
-    assert all(map(torch.equal, _turned(own, *given), own(*given)))
+    assert all(map(torch.equal, _rotation(own, *given), own(*given)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_another_dtype_goes_to_the_models_own(dtype: torch.dtype) -> None:
     given = states(2, (3, 1), 2, 8, dtype)
-    assert all(map(torch.equal, _turned(_theirs, *given), _theirs(*given)))
+    assert all(map(torch.equal, _rotation(_theirs, *given), _theirs(*given)))
 
 
 def test_heads_in_another_place_go_to_the_models_own() -> None:
     query, key, cos, sin = states(2, (3, 1), 2, 8, torch.float32)
     given = (query.transpose(1, 2), key.transpose(1, 2), cos, sin)
-    found = _turned(_theirs, *given, unsqueeze_dim=2)
+    found = _rotation(_theirs, *given, unsqueeze_dim=2)
     assert all(map(torch.equal, found, _theirs(*given, unsqueeze_dim=2)))
 
 
-def test_other_functions_of_its_name_are_told() -> None:
+@pytest.mark.parametrize("given", [(), (None, 1), (torch.ones(3, 4),) * 4])
+def test_what_is_no_state_at_all_goes_to_the_models_own(given: tuple[Any, ...]) -> None:
+    assert _rotation(lambda *states: states, *given) == given
+
+
+def test_gradients_still_flow() -> None:
+    given = states(2, (3, 1), 2, 8, torch.float32)
+    given[0].requires_grad_(True)
+    _rotation(_theirs, *given)[0].sum().backward()
+    assert given[0].grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_functions_of_its_name_are_told(dtype: torch.dtype) -> None:
+    def strict(*_: torch.Tensor) -> None:
+        raise ValueError("expected 7 rows")
+
     # GLM turns neighbours in pairs.
-    assert not _is_rotation(modeling_glm.apply_rotary_pos_emb, torch.float32)
-    assert not _is_rotation(lambda states, turns: states * turns, torch.float32)
+    assert not _is_rotation(modeling_glm.apply_rotary_pos_emb, dtype)
+    assert not _is_rotation(lambda states, turns: states * turns, dtype)
+    assert not _is_rotation(strict, dtype)
+
+
+def test_one_that_rounds_otherwise_in_either_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wide(*given: torch.Tensor) -> Any:
+        return [turned.to(given[0].dtype) for turned in _theirs(*(x.float() for x in given))]
+
+    assert _is_rotation(wide, torch.float32)
+    assert not _is_rotation(wide, torch.bfloat16)
+    monkeypatch.setattr(modeling_llama, "apply_rotary_pos_emb", wide)
+    with compiled_rotations(deepcopy(load_tiny("llama").hf_model)):
+        assert modeling_llama.apply_rotary_pos_emb is wide
+
+
+def test_passes_that_overlap_leave_nothing_behind() -> None:
+    one, other = (compiled_rotations(load_tiny("llama").hf_model) for _ in range(2))
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    other.__exit__(None, None, None)
+    assert modeling_llama.apply_rotary_pos_emb is _theirs
+
+
+def test_a_model_that_is_first_seen_within_a_pass_is_told_by_its_own() -> None:
+    with compiled_rotations(load_tiny("llama").hf_model):
+        compiled = modeling_llama.apply_rotary_pos_emb
+        with compiled_rotations(deepcopy(load_tiny("llama").hf_model)):
+            assert modeling_llama.apply_rotary_pos_emb is compiled
+    assert modeling_llama.apply_rotary_pos_emb is _theirs
 
 
 def test_it_is_replaced_for_a_while() -> None:

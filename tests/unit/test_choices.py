@@ -96,8 +96,8 @@ def test_without_a_chosen_layer_it_is_the_one_screened_first(tmp_path: Path) -> 
     # The screen chose among three, and random directions have no part in it.
     assert plan.layer_choice == LayerChoice(3)
     assert plan.notes[0] == (
-        "layer 16, which layer_test screened as the best of 3: layer_test has chosen no layer; "
-        "provisional"
+        "layer 16, the best of 3 by the screen of layer_test, which chose none; provisional, "
+        "name another with --steer-layers"
     )
 
 
@@ -108,7 +108,9 @@ def test_a_chosen_layer_goes_before_the_one_screened_first(tmp_path: Path) -> No
     assert (plan.layers, plan.provisional) == ((16,), False)
 
 
-@pytest.mark.parametrize("screen", [None, [], {}, [None], [{}], [{"layer": "16"}], 3])
+@pytest.mark.parametrize(
+    "screen", [None, [], {}, [None], [{}], [{"layer": "16"}], [{"layer": 30}], 3]
+)
 def test_without_a_usable_screen_it_is_the_default(tmp_path: Path, screen: Any) -> None:
     folder = write(tmp_path, record("layer_test", **NONE_CHOSEN, screen=screen))
     plan = planned("alpha_sweep", folder)
@@ -152,7 +154,7 @@ def test_a_named_layer_goes_before_the_decision(tmp_path: Path) -> None:
             "{path} is stale: it was decided on model 'tiny', not on 'embedded'",
         ),
         ({"layer": {"chosen": None, "reason": ""}}, "layer_test has chosen no layer"),
-        ({"layer": {"chosen": {"layer": "12"}}}, "layer_test has chosen no layer"),
+        ({"layer": {"chosen": {"layer": "12"}}}, "the decision of layer_test is damaged"),
         (
             {"layer": {"chosen": {"layer": 12, "layers_tried": "3"}}},
             "the decision of layer_test is damaged",

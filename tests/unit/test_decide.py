@@ -16,7 +16,6 @@ from steering_reliability.config import find_levels
 from steering_reliability.expectations import LayerChoice
 from steering_reliability.ladder.decide import (
     decide,
-    has_chosen,
     note_confirmations,
     publish,
 )
@@ -82,17 +81,23 @@ def test_of_how_many_layers_it_is_the_best_is_told_up_to_the_verdict(tmp_path: P
     assert verdict.outcome == "pass"
 
 
-def test_a_level_that_chooses_nothing_takes_its_former_decision_away(tmp_path: Path) -> None:
+def test_a_level_that_chooses_nothing_takes_its_former_choice_back(tmp_path: Path) -> None:
     paths = ArtifactPaths(tmp_path)
     publish(paths, record("layer_test", grid(GRID)))
     nothing = record("layer_test", grid({WORKS: {"harm_test": 0.1, "benign": 0.05}}))
-    assert not has_chosen(nothing)
     publish(paths, nothing)
-    assert (
-        plan("alpha_sweep", paths.decisions)
-        .notes[0]
-        .startswith("layer 12 by default: layer_test has decided nothing yet")
-    )
+    note = plan("alpha_sweep", paths.decisions).notes[0]
+    assert note.startswith("layer 12 by default: layer_test has chosen no layer")
+    # As `finish_level` enters it.
+    publish(paths, nothing | {"screen": [{"layer": 16}, {"layer": 12}]})
+    sweep = plan("alpha_sweep", paths.decisions)
+    assert (sweep.layers, sweep.provisional, sweep.decided_on) == ((16,), True, {"f00d"})
+    weak = Cell(16, "add", 2)
+    poor = grid({weak: {"harm_test": 0.05, "benign": 0.3}})
+    publish(paths, record("alpha_sweep", poor, paths.decisions))
+    full = plan("full", paths.decisions)
+    assert full.confirmed_cells == plan("full").confirmed_cells
+    assert "alpha_sweep has chosen no operating point" in " ".join(full.notes)
 
 
 def test_the_cost_weight_is_the_files() -> None:
