@@ -14,10 +14,10 @@ was not read while the rules were written (``UNREAD``); its figures are printed 
 measured after scorer version 1 was final (2026-11-23): κ .813, and again, by its totals alone,
 after version 4: the same, after version 6: .834, after version 7: .801, then .811, after version
 8: .831, and twice for version 9, before and after a review: the same. Its totals were looked at
-eight times, and version 9 was chosen by other data. A ninth look, at .846, was for a version 10 that
-gained nothing on other unread texts (README) and was not taken. Whoever changes a rule after looking at that
-model's rows must name another model, or none, here. Intervals are 95% percentile bootstrap
-intervals that draw prompts, not rows, since models answer the same prompts.
+eight times, and version 9 was chosen by other data. A ninth look, at .846, was for a version 10
+that gained nothing on other unread texts (README) and was not taken. Whoever changes a rule after
+looking at that model's rows must name another model, or none, here. Intervals are 95% percentile
+bootstrap intervals that draw prompts, not rows, since models answer the same prompts.
 """
 
 from __future__ import annotations
