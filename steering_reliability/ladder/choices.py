@@ -191,10 +191,12 @@ def _screened(record: Mapping[str, Any], facts: ModelFacts) -> Layers:
     """The layer that a level screened first: on this model, and on prompts that decide nothing."""
     level, screen = record["level"], record.get("screen")
     rows = screen if isinstance(screen, list) else []
-    layer = rows[0].get("layer") if rows and isinstance(rows[0], Mapping) else None
-    if not isinstance(layer, int) or layer not in range(facts.n_layers):
+    # Best first, a row for each layer and alpha.
+    layers: list[Any] = [row.get("layer") if isinstance(row, Mapping) else None for row in rows]
+    known = [int(layer) for layer in layers if layer in range(facts.n_layers)]
+    if not known or len(known) < len(layers):
         raise _UnusableError(f"{level} has chosen no layer")
-    tried = len(rows)
+    layer, tried = known[0], len({*known})
     note = f"layer {layer}, the best of {tried} by the screen of {level}, which chose none"
     return Layers(
         (layer,),

@@ -85,7 +85,10 @@ def test_of_how_many_layers_it_is_the_best_comes_with_the_layer(tmp_path: Path) 
 
 
 NONE_CHOSEN = {"layer": {"chosen": None, "reason": "none is certain"}}
-SCREENED = [{"layer": 16, "raises": 0.4}, {"layer": 8, "raises": 0.2}, {"layer": 12, "raises": 0}]
+# A row for each layer and alpha.
+SCREENED = [
+    {"layer": layer, "alpha": alpha} for layer, alpha in ((16, 2), (8, 4), (16, 4), (12, 2))
+]
 
 
 def test_without_a_chosen_layer_it_is_the_one_screened_first(tmp_path: Path) -> None:
@@ -102,14 +105,15 @@ def test_without_a_chosen_layer_it_is_the_one_screened_first(tmp_path: Path) -> 
 
 
 def test_a_chosen_layer_goes_before_the_one_screened_first(tmp_path: Path) -> None:
-    screened = [SCREENED[1], *SCREENED]
+    screened = SCREENED[1:]
     folder = write(tmp_path, record("layer_test", **LAYER, screen=screened))
     plan = planned("alpha_sweep", folder)
     assert (plan.layers, plan.provisional) == ((16,), False)
 
 
 @pytest.mark.parametrize(
-    "screen", [None, [], {}, [None], [{}], [{"layer": "16"}], [{"layer": 30}], 3]
+    "screen",
+    [None, [], {}, [None], [{}], [{"layer": "16"}], [{"layer": 30}], [{"layer": 8}, None], 3],
 )
 def test_without_a_usable_screen_it_is_the_default(tmp_path: Path, screen: Any) -> None:
     folder = write(tmp_path, record("layer_test", **NONE_CHOSEN, screen=screen))
