@@ -22,7 +22,7 @@ def decision_lines(record: dict[str, Any] | None) -> list[str]:
     for goal, decided in (record.get("operating_points") or {}).items():
         lines.append(f"operating point to {goal} refusal: {_chosen_line(decided)}")
     if record.get("provisional"):
-        lines.append("provisional: it rests on a default, not on an earlier level's decision")
+        lines.append("provisional: it rests on a default or a screen, not on an earlier decision")
     return lines
 
 

@@ -168,7 +168,7 @@ def test_a_level_says_where_its_layer_comes_from(
         [
             "steering: layer 2 by default: layer_test has decided nothing yet; provisional, *",
             "steering: confirms layer2-add-alpha2 by default: alpha_sweep has decided nothing yet*",
-            "provisional: it rests on a default*",
+            "provisional: it rests on a default or a screen*",
         ]
     )
     manifest = json.loads((tmp_path / "runs" / "full" / "manifest.json").read_text("utf-8"))
