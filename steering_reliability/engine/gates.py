@@ -70,7 +70,7 @@ def _is_gated(layer: Any, dtype: torch.dtype) -> bool:
     gate = _gated(layer, hidden)
     return (
         gate is not None
-        and gate.dtype == handed_on[0].dtype
+        and (gate.dtype, gate.shape) == (handed_on[0].dtype, handed_on[0].shape)
         and torch.allclose(gate, handed_on[0], rtol=4 * torch.finfo(dtype).eps, atol=1e-20)
         and torch.equal(made, layer.down_proj(handed_on[0]))
     )

@@ -54,6 +54,13 @@ class Chosen(LlamaMLP):
         return super().forward(hidden) * expert
 
 
+class Flat(LlamaMLP):
+    """Takes all rows' tokens together."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return super().forward(hidden.flatten(0, 1)).view(hidden.shape)
+
+
 class Strict(LlamaMLP):
     """Takes no numbers but its own."""
 
@@ -160,7 +167,7 @@ def test_other_activations_stay(act: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", [Doubled, Limited, FarLimited, Chosen, Strict])
+@pytest.mark.parametrize("kind", [Doubled, Limited, FarLimited, Chosen, Flat, Strict])
 def test_other_layers_stay(kind: type[LlamaMLP], dtype: torch.dtype) -> None:
     layer = llama_layer(kind, dtype)
     with compiled_gates(layer):
