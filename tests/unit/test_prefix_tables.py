@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -145,4 +146,7 @@ def test_claims_that_turn_are_named_on_the_page(tmp_path: Path) -> None:
     write_csv(tmp_path / "tables" / "prefix_claims.csv", claims)
     page = " ".join(report_html(data, []).split())
     assert "1 of 2 claims come out otherwise at some length" in page
-    assert "16 tokens: inconclusive, not clear of 0; 32 tokens: pass, above 0" in page
+    text = re.sub(r"<[^>]+>|\s+", " ", page)
+    named = " ".join(text.partition("Claims that come out otherwise")[2].split())
+    assert "Claim 16 tokens 32 tokens all tokens alpha_raises_refusal" in named
+    assert "? inconclusive not clear of 0 ✓ pass above 0 ✓ pass above 0" in named
