@@ -23,6 +23,7 @@ from markupsafe import Markup
 from steering_reliability.report import labels
 from steering_reliability.report.bounds import bound_rows
 from steering_reliability.report.decided import decision_lines, prompting_lines
+from steering_reliability.report.directions import direction_table
 from steering_reliability.report.examples import Example, examples_of
 from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
 from steering_reliability.report.lengths import length_view, shape_rows
@@ -157,7 +158,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         tests=significance_rows(data.folder),
         steerability=steerability_shown(data.folder, data.scores),
         worst_shown=WORST,
-        directions=_directions(data.manifest.get("directions") or []),
+        directions=direction_table(data.manifest.get("directions") or []),
         browser=browser,
         shown=sum(len(examples) for examples in browser.values()),
         prompts=len(data.scores.drop_duplicates(["split", "prompt_id"])),
@@ -243,48 +244,6 @@ def _control_rows(controls: pd.DataFrame, summary: pd.DataFrame) -> list[dict[st
         ]
         rows += [{**row, "is_learned": False} for row in labels.records(group)]
     return rows
-
-
-def _directions(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per direction what says whether it can mean anything, under its column's heading."""
-    rows = []
-    for record in records:
-        raw, residual = record.get("raw_norm"), record.get("residual_norm")
-        known = {
-            "layer": record.get("layer"),
-            "method": record.get("method"),
-            "learned from": f"{len(record.get('prompt_ids') or [])} prompts",
-            "raw norm": raw,
-            "median residual norm": residual,
-            "raw / residual": float(raw) / float(residual) if raw and residual else None,
-            "agreement of pairs": record.get("pair_agreement"),
-            "the same on other prompts": record.get("halved_agreement"),
-            "in 95% of halvings over": record.get("halved_agreement_low"),
-            **_diagnostics(record.get("diagnostics") or {}),
-            "hash": record.get("hash"),
-        }
-        rows.append(known)
-    return rows
-
-
-def _diagnostics(found: Mapping[str, float]) -> dict[str, str | None]:
-    """Under their columns' headings; None where they were not measured."""
-    keys = {
-        "95% of placebo pairs": ("placebo_agreement",),
-        "share on benign prompts": ("benign_share",),
-        "least and most of pairs": ("pair_cosine_min", "pair_cosine_max"),
-        "agreement of prompts": ("prompt_agreement",),
-        "split halves, with 90%": ("split_half_median", "split_half_low", "split_half_high"),
-        "left-out prompts": ("left_out_prompts",),
-        "left-out pairs": ("left_out_pairs",),
-        "left-out AUC": ("left_out_auc",),
-    }
-    return {
-        heading: ", ".join(f"{found[key]:.3f}" for key in names)
-        if all(key in found for key in names)
-        else None
-        for heading, names in keys.items()
-    }
 
 
 def _browser(scores: pd.DataFrame) -> dict[str, list[Example]]:
