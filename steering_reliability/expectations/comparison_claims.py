@@ -229,14 +229,14 @@ def beats_controls(question: Question) -> Verdict:
         estimate.value, estimate.low, estimate.high, estimate.n, p_value, estimate.confidence
     )
     chosen = f"chosen to {question.goal} refusal; " if question.goal else ""
-    moves = "rises" if question.aim == "raise" else "falls"
+    moves = "raising" if question.aim == "raise" else "lowering"
     return question.verdict(
         question.target,
         rules.outcome(rule),
         estimate,
-        f"{chosen}refusal on {settings.split} {moves} more than with the "
-        f"strongest of {len(controls)} controls ({controls[best].direction}) by "
-        f"{interval(estimate)} (n = {estimate.n} prompts, "
+        f"{chosen}lead in {moves} refusal on {settings.split} over the strongest of "
+        f"{len(controls)} controls ({controls[best].direction}): {interval(estimate)} "
+        f"(n = {estimate.n} prompts, "
         f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})"
         f"{layer_choice_text(question.choice) if rank else ''}",
         lambda: statistics.prompts_for_difference(

@@ -253,8 +253,8 @@ def test_operating_points_are_ranked_for_what_they_were_chosen_for(
         "layer2-ablate-alpha2-to-raise": "raise",
     }
     for goal, message in found.values():
-        moves = "rises" if goal == "raise" else "falls"
-        assert f"chosen to {goal} refusal; refusal on harm_confirm {moves} more" in message
+        moves = "raising" if goal == "raise" else "lowering"
+        assert f"chosen to {goal} refusal; lead in {moves} refusal on harm_confirm" in message
     controls = pd.read_csv(folder / "controls.csv")
     assert controls.groupby("intervention_type").size().to_dict() == {"ablate": 19, "add": 19}
     table = pd.read_csv(folder / "tables" / "significance.csv")

@@ -427,8 +427,10 @@ class TestBeatsControls:
             assert verdict.details["strongest"] == "random-1"
             assert verdict.details["goal"] == goal
             assert verdict.estimate == pytest.approx(0.2)
-            moves = "rises" if goal == "raise" else "falls"
-            assert f"chosen to {goal} refusal; refusal on harm_test {moves} more" in verdict.message
+            moves = "raising" if goal == "raise" else "lowering"
+            assert f"chosen to {goal} refusal; lead in {moves} refusal on harm_test" in (
+                verdict.message
+            )
             mirrored = ask("beats_controls", scores, cell, settings=claim, goal=other)
             assert mirrored.outcome == "fail"
             assert {verdict.target, mirrored.target} == {
