@@ -34,8 +34,8 @@ compiled = njit(
     fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", forceinline=True
 )
 # Sums are taken as written.
-IN_ORDER = {"error_model": "numpy", "forceinline": True}
-compiled_in_order = njit(**IN_ORDER)
+_IN_ORDER = {"error_model": "numpy", "forceinline": True}
+compiled_in_order = njit(**_IN_ORDER)
 _thread = types.ExternalFunction(THREAD, types.int32())
 _threads = types.ExternalFunction(THREADS, types.int32())
 # Natural logarithm of 2 in two parts, the first exact in float32 times any exponent.
@@ -151,14 +151,14 @@ def exp(x: Any) -> Any:
 def greatest(numbers: Any) -> Any:
     """In lanes: one after the other, each comparison waits for the one before."""
     n = len(numbers)
-    lanes = np.full(_LANES, numbers[0])
+    lanes = np.full(_LANES, widened(numbers[0]))
     for start in range(0, n // _LANES * _LANES, _LANES):
         for lane in range(_LANES):
-            number = numbers[start + lane]
+            number = widened(numbers[start + lane])
             lanes[lane] = number if number > lanes[lane] else lanes[lane]
     most = lanes.max()
     for i in range(n // _LANES * _LANES, n):
-        most = max(most, numbers[i])
+        most = max(most, widened(numbers[i]))
     return most
 
 
@@ -175,7 +175,7 @@ def narrowed(number: Any, like: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(widened, jit_options=IN_ORDER)
+@overload(widened, jit_options=_IN_ORDER)
 def _widened(number: Any) -> Any:
     def same(number: Any) -> Any:
         return number
@@ -186,7 +186,7 @@ def _widened(number: Any) -> Any:
     return same if number == types.float32 else upper_half
 
 
-@overload(narrowed, jit_options=IN_ORDER)
+@overload(narrowed, jit_options=_IN_ORDER)
 def _narrowed(number: Any, like: Any) -> Any:
     def same(number: Any, like: Any) -> Any:
         return number

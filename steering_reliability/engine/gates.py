@@ -9,16 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from steering_reliability.engine.openmp import COMPILED_DTYPES, can_be_compiled, has_threads
-from steering_reliability.models.forwards import replaced_forwards
+from steering_reliability.engine.openmp import can_be_compiled, has_code_for
+from steering_reliability.models.forwards import once_per_model, replaced_forwards
 
 _PRODUCTS = ("gate_proj", "up_proj", "down_proj")
-_known: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -29,21 +27,20 @@ def compiled_gates(hf_model: nn.Module) -> Iterator[None]:
     Shazeer (2020) defines SwiGLU. All others stay. Modules within are called as before, but for the
     activation.
     """
-    gated = _known.get(hf_model)
-    if gated is None:
-        gated = _known[hf_model] = [*_gated_layers(hf_model)]
-    with replaced_forwards(gated, lambda layer: partial(_through, layer)):
+    with replaced_forwards(_gated_layers(hf_model), lambda layer: partial(_through, layer)):
         yield
 
 
-def _gated_layers(hf_model: nn.Module) -> Iterator[nn.Module]:
+@once_per_model
+def _gated_layers(hf_model: nn.Module) -> list[nn.Module]:
+    found = []
     for module in hf_model.modules():
         products = [getattr(module, name, None) for name in _PRODUCTS]
         if all(isinstance(product, nn.Linear) for product in products):
             weight = module.get_parameter("gate_proj.weight")
-            suits = weight.dtype in COMPILED_DTYPES and has_threads(weight.device)
-            if suits and _is_gated(module, weight.dtype):
-                yield module
+            if has_code_for(weight) and _is_gated(module, weight.dtype):
+                found.append(module)
+    return found
 
 
 @torch.inference_mode()

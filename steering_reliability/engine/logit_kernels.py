@@ -10,7 +10,6 @@ import torch
 from numba import carray
 
 from steering_reliability.engine.compiled import (
-    OnThreads,
     at_least_smallest,
     compiled,
     compiled_in_order,
@@ -34,8 +33,7 @@ def log_masses(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     rows, width = logits.shape
     logits = logits.contiguous()
     found = logits.new_empty(2, rows, dtype=torch.float32)
-    measure = _measure_bfloat16 if logits.dtype == torch.bfloat16 else _measure
-    measure((logits, found), (rows, width))
+    _measure[logits.dtype]((logits, found), (rows, width))
     return found[0], found[1]
 
 
@@ -62,25 +60,16 @@ def _find(kind: Any) -> Callable[[Any], None]:
     return find
 
 
-@OnThreads
-def _measure(given: Any) -> None:
-    rows, width = carray(given[0], 5, np.int64)[3:]
-    logits = carray(given[1], (rows, width), np.float32)
-    found = carray(given[2], (2, rows), np.float32)
-    for row in range(*share_of(rows)):
-        found[0, row], found[1, row] = _log_mass_and_entropy(logits[row])
+@for_each_dtype
+def _measure(kind: Any) -> Callable[[Any], None]:
+    def measure(given: Any) -> None:
+        rows, width = carray(given[0], 5, np.int64)[3:]
+        logits = carray(given[1], (rows, width), kind)
+        found = carray(given[2], (2, rows), np.float32)
+        for row in range(*share_of(rows)):
+            found[0, row], found[1, row] = _log_mass_and_entropy(logits[row])
 
-
-@OnThreads
-def _measure_bfloat16(given: Any) -> None:
-    rows, width = carray(given[0], 5, np.int64)[3:]
-    halves = carray(given[1], (rows, width), np.uint16)
-    found = carray(given[2], (2, rows), np.float32)
-    logits = np.empty(width, np.float32)
-    for row in range(*share_of(rows)):
-        for i in range(width):
-            logits[i] = widened(halves[row, i])
-        found[0, row], found[1, row] = _log_mass_and_entropy(logits)
+    return measure
 
 
 @compiled_in_order
@@ -105,7 +94,7 @@ def _log_mass_and_entropy(logits: Any) -> tuple[Any, Any]:
     mass, expected = np.float32(0), np.float32(0)
     for i in range(len(logits)):
         # Here too, so that a logit that is masked out adds nothing.
-        below = at_least_smallest(logits[i] - most)
+        below = at_least_smallest(widened(logits[i]) - most)
         weight = exp(below)
         mass += weight
         expected += weight * below

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from steering_reliability.engine.openmp import COMPILED_DTYPES, has_threads
+from steering_reliability.engine.openmp import has_code_for
 from steering_reliability.models.loaded import LoadedModel
 
 
@@ -63,7 +63,7 @@ class RowMeasures:
 
 def _normaliser_and_entropy(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """``logsumexp`` of each row and the entropy of its ``softmax``, float32."""
-    if logits.dtype in COMPILED_DTYPES and has_threads(logits.device):
+    if has_code_for(logits):
         # Here, since compiled code takes a while to load.
         from steering_reliability.engine.logit_kernels import log_masses
 

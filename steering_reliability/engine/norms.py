@@ -10,15 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from steering_reliability.engine.openmp import COMPILED_DTYPES, can_be_compiled, has_threads
-from steering_reliability.models.forwards import replaced_forwards
-
-_known: WeakKeyDictionary[nn.Module, dict[nn.Module, float]] = WeakKeyDictionary()
+from steering_reliability.engine.openmp import can_be_compiled, has_code_for
+from steering_reliability.models.forwards import once_per_model, replaced_forwards
 
 
 @contextmanager
@@ -28,23 +25,24 @@ def compiled_norms(hf_model: nn.Module) -> Iterator[None]:
     They are told by what they compute, not by their class: as Zhang and Sennrich (2019) define it,
     the numbers over the root of their mean square, times the weight. All others stay.
     """
-    epsilons = _known.get(hf_model)
-    if epsilons is None:
-        epsilons = _known[hf_model] = dict(_root_mean_square_norms(hf_model))
+    epsilons = _root_mean_square_norms(hf_model)
     with replaced_forwards(epsilons, lambda norm: partial(_normalised, norm, epsilons[norm])):
         yield
 
 
-def _root_mean_square_norms(hf_model: nn.Module) -> Iterator[tuple[nn.Module, float]]:
+@once_per_model
+def _root_mean_square_norms(hf_model: nn.Module) -> dict[nn.Module, float]:
+    found = {}
     for module in hf_model.modules():
         names = [name for name, _ in module.named_parameters()]
         epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
         if names != ["weight"] or not isinstance(epsilon, float):
             continue
         weight = module.get_parameter("weight")
-        suits = weight.dim() == 1 and weight.dtype in COMPILED_DTYPES and has_threads(weight.device)
+        suits = weight.dim() == 1 and has_code_for(weight)
         if suits and _is_root_mean_square_norm(module, epsilon):
-            yield module, epsilon
+            found[module] = epsilon
+    return found
 
 
 @torch.inference_mode()

@@ -29,15 +29,17 @@ def has_threads(device: torch.device) -> bool:
     return all(hasattr(ctypes.CDLL(None), name) for name in (_START, THREAD, THREADS))
 
 
+def has_code_for(tensor: torch.Tensor) -> bool:
+    """Whether there is compiled code for a tensor's dtype, and threads for it where it lies."""
+    return tensor.dtype in COMPILED_DTYPES and has_threads(tensor.device)
+
+
 def can_be_compiled(*tensors: Any) -> bool:
-    """Whether compiled code takes these: of one dtype, on a CPU, and nobody wants gradients."""
-    if not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
-        return False
-    dtypes = {tensor.dtype for tensor in tensors}
-    if len(dtypes) > 1 or not dtypes <= {*COMPILED_DTYPES}:
+    """Whether compiled code takes these: of one dtype that it has, and nobody wants gradients."""
+    if not all(isinstance(tensor, torch.Tensor) and has_code_for(tensor) for tensor in tensors):
         return False
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return not wanted and all(tensor.device.type == "cpu" for tensor in tensors)
+    return not wanted and len({tensor.dtype for tensor in tensors}) == 1
 
 
 def address_of(function: str) -> int:

@@ -12,16 +12,15 @@ from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from steering_reliability.engine.openmp import COMPILED_DTYPES, can_be_compiled, has_threads
+from steering_reliability.engine.openmp import COMPILED_DTYPES, can_be_compiled, has_code_for
+from steering_reliability.models.forwards import once_per_model
 
 # What transformers calls it in every file of a model that has it.
 _NAME = "apply_rotary_pos_emb"
-_known: WeakKeyDictionary[nn.Module, list[ModuleType]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -30,12 +29,9 @@ def compiled_rotations(hf_model: nn.Module) -> Iterator[None]:
 
     Its function is told by what it computes, bit for bit, since there are others of the same name.
     """
-    files = _known.get(hf_model)
-    if files is None:
-        files = _known[hf_model] = [*_files_with_it(hf_model)]
     replaced = []
     try:
-        for file in files:
+        for file in _files_with_it(hf_model):
             function = vars(file)[_NAME]
             if not _is_replaced(function):
                 vars(file)[_NAME] = partial(_rotation, function)
@@ -50,17 +46,19 @@ def _is_replaced(function: Any) -> bool:
     return isinstance(function, partial) and function.func is _rotation
 
 
-def _files_with_it(hf_model: nn.Module) -> Iterator[ModuleType]:
-    parameter = next(hf_model.parameters())
-    if parameter.dtype not in COMPILED_DTYPES or not has_threads(parameter.device):
-        return
+@once_per_model
+def _files_with_it(hf_model: nn.Module) -> list[ModuleType]:
+    if not has_code_for(next(hf_model.parameters())):
+        return []
+    found = []
     names = {type(module).__module__ for module in hf_model.modules()}
     for name in sorted(names):
         function: Any = getattr(sys.modules.get(name), _NAME, None)
         if _is_replaced(function):
             function = function.args[0]
         if function is not None and all(_is_rotation(function, of) for of in COMPILED_DTYPES):
-            yield sys.modules[name]
+            found.append(sys.modules[name])
+    return found
 
 
 @torch.inference_mode()
@@ -69,10 +67,11 @@ def _is_rotation(function: Callable[..., Any], dtype: torch.dtype) -> bool:
     shapes = ((2, 4, 3, 8), (2, 2, 3, 8), (2, 3, 8), (2, 3, 8))
     given = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
     try:
-        expected = function(*given)
-        return len(expected) == 2 and all(map(torch.equal, expected, _rotation(function, *given)))
+        expected = [*function(*given)]
     except Exception:  # A stranger's function, which may want anything.
         return False
+    alike = len(expected) == 2 and all(isinstance(turned, torch.Tensor) for turned in expected)
+    return alike and all(map(torch.equal, expected, _rotation(function, *given)))
 
 
 def _rotation(before: Callable[..., Any], *given: Any, **named: Any) -> Any:

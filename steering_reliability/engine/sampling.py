@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 import torch
 
-from steering_reliability.engine.openmp import COMPILED_DTYPES, has_threads
+from steering_reliability.engine.openmp import has_code_for
 
 # Tokens among which the mass of top_p nearly always lies; sorting a whole vocabulary at every step
 # would cost more than the model.
@@ -68,7 +68,7 @@ def greatest(logits: torch.Tensor) -> torch.Tensor:
     Where no code is compiled for it, in two stages: torch finds a row's greatest value ten times as
     fast as its place.
     """
-    if logits.dtype in COMPILED_DTYPES and has_threads(logits.device):
+    if has_code_for(logits):
         # Here, since compiled code takes a while to load.
         from steering_reliability.engine.logit_kernels import places_of_greatest
 

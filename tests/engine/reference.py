@@ -5,8 +5,8 @@ The plain form is transformers alone: one prompt at a time, hooks on the decoder
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +36,18 @@ STEERED = [
     Cell(0, "ablate", 4),
     Cell(0, "ablate", 4, "random-1"),
 ]
+
+
+@torch.inference_mode()
+def logits_within(
+    hf_model: Any, within: Callable[[Any], AbstractContextManager[None]]
+) -> tuple[torch.Tensor, torch.Tensor, list[torch.nn.Module]]:
+    """A model's logits without and within a context, and the modules that it replaces."""
+    ids = torch.arange(12).view(2, 6)
+    without = hf_model(ids).logits
+    with within(hf_model):
+        replaced = [module for module in hf_model.modules() if "forward" in vars(module)]
+        return without, hf_model(ids).logits, replaced
 
 
 def random_directions(model: LoadedModel, residual_norm: float = 8.0) -> Directions:

@@ -17,6 +17,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 from steering_reliability.engine.block_kernels import gated
 from steering_reliability.engine.gates import compiled_gates
 from steering_reliability.engine.openmp import has_threads
+from tests.engine.reference import logits_within
 from tests.tiny_models import FAMILIES, load_tiny
 
 pytestmark = pytest.mark.skipif(
@@ -184,12 +185,7 @@ def test_float16_stays() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families(family: str, dtype: torch.dtype) -> None:
     model = deepcopy(load_tiny(family).hf_model).to(dtype)
-    ids = torch.arange(12).view(2, 6)
-    with torch.inference_mode():
-        expected = model(ids).logits
-        with compiled_gates(model):
-            replaced = [m for m in model.modules() if "forward" in vars(m)]
-            found = model(ids).logits
+    expected, found, replaced = logits_within(model, compiled_gates)
     assert bool(replaced) == (family in _HAVE_SUCH_GATES)
     # In bfloat16 a last bit may fall to the other side, and be carried on.
     tolerance = 1e-4 if dtype == torch.float32 else 0.05

@@ -368,7 +368,7 @@ def test_a_logit_that_is_masked_out_adds_nothing(
     logits[:, 300:] = masked
     for is_compiled in (True, False):
         monkeypatch.setattr(
-            "steering_reliability.engine.measures.has_threads", lambda _, told=is_compiled: told
+            "steering_reliability.engine.measures.has_code_for", lambda _, told=is_compiled: told
         )
         measures = RowMeasures(model, 4)
         measures.update(logits, torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long))
@@ -385,8 +385,8 @@ def test_where_nothing_can_be_kept_it_is_compiled_each_time(
         return cfunc(*arguments)
 
     monkeypatch.setattr(compiled, "cfunc", unwritable)
-    anew = compiled.OnThreads(logit_kernels._measure._function)
-    monkeypatch.setattr(logit_kernels, "_measure", anew)
+    anew = compiled.OnThreads(logit_kernels._measure[torch.float32]._function)
+    monkeypatch.setitem(logit_kernels._measure, torch.float32, anew)
     normaliser, _ = log_masses(torch.zeros(2, 50))
     assert float(normaliser[0]) == pytest.approx(math.log(50))
 

@@ -14,6 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from steering_reliability.engine.block_kernels import root_mean_square_norm
 from steering_reliability.engine.norms import compiled_norms
 from steering_reliability.engine.openmp import has_threads
+from tests.engine.reference import logits_within
 from tests.tiny_models import FAMILIES, load_tiny
 
 pytestmark = pytest.mark.skipif(
@@ -144,11 +145,6 @@ def test_gradients_still_flow() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families(family: str) -> None:
     model = load_tiny(family).hf_model
-    ids = torch.arange(12).view(2, 6)
-    with torch.inference_mode():
-        expected = model(ids).logits
-        with compiled_norms(model):
-            replaced = [m for m in model.modules() if "forward" in vars(m)]
-            found = model(ids).logits
+    expected, found, replaced = logits_within(model, compiled_norms)
     assert bool(replaced) == (family in _HAVE_SUCH_NORMS)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -16,6 +16,7 @@ from transformers.models.llama import modeling_llama
 from steering_reliability.engine.block_kernels import rotated
 from steering_reliability.engine.openmp import has_threads
 from steering_reliability.engine.rotary import _is_rotation, _rotation, compiled_rotations
+from tests.engine.reference import logits_within
 from tests.tiny_models import FAMILIES, load_tiny
 
 pytestmark = pytest.mark.skipif(
@@ -169,9 +170,5 @@ def test_it_is_replaced_for_a_while() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families(family: str) -> None:
-    model = load_tiny(family).hf_model
-    ids = torch.arange(12).view(2, 6)
-    with torch.inference_mode():
-        expected = model(ids).logits
-        with compiled_rotations(model):
-            assert torch.equal(model(ids).logits, expected)
+    expected, found, _ = logits_within(load_tiny(family).hf_model, compiled_rotations)
+    assert torch.equal(found, expected)
