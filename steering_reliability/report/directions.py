@@ -84,7 +84,7 @@ _FIGURES = (
     (
         "in 95% of halvings over",
         _Measured("halved_agreement_low"),
-        "direction_is_real asks for more than the next figure here",
+        "direction_is_real asks for more here than 95% of placebo pairs reach",
     ),
     (
         "95% of placebo pairs",
