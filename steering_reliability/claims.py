@@ -124,6 +124,9 @@ class GeneralizationGap(ClaimSettings):
 class BeatsControls(ClaimSettings):
     """The learned direction moves refusal more than directions of the same norm that mean nothing.
 
+    Where refusal should fall, degenerate text in place of a refusal counts as one, the controls' as
+    well: breaking the text lowers nothing.
+
     Attributes:
         method: ``paired`` compares with the strongest random or shuffled direction; ``rank``
             asks for its place among the random ones, ties counted against. The rank allows for
@@ -141,6 +144,8 @@ class BeatsControls(ClaimSettings):
 
 class AblationEffect(ClaimSettings):
     """Removing the direction lowers refusal by at least ``least_effect``.
+
+    Degenerate text in place of a refusal counts as one: breaking the text lowers nothing.
 
     Attributes:
         alpha: the one ablation strength that carries the claim; 1 removes the component.

@@ -112,7 +112,8 @@ def operating_points(
     """The best (layer, alpha, intervention) for raising refusal and for lowering it.
 
     Same rule and same fields as ``best_layer``, over every intervention, once for each goal;
-    for lowering, the effect is the paired fall of refusal on harm_test.
+    for lowering, the effect is the paired fall of refusal on harm_test, to which broken text adds
+    nothing (``ScoreTable.refused``).
     """
     table = _table(scores)
     verdicts = list(verdicts)
@@ -136,7 +137,7 @@ def confirm(
     cell = Cell(chosen["layer"], chosen["intervention"], chosen["alpha"])
     found = {"cell": cell.id, "goal": chosen["goal"], "split": split}
     try:
-        after, before = _table(scores).aligned((cell, cell.baseline), "is_refusal", (split,))
+        after, before = _table(scores).refused((cell, cell.baseline), chosen["goal"], (split,))
     except MissingScoresError as missing:
         empty = dict.fromkeys(("effect", "low", "high", "optimism", "p_value"))
         return found | empty | {"n": 0, "reason": str(missing)}
@@ -179,12 +180,11 @@ def _decide(
     seed: int,
 ) -> dict[str, Any]:
     table, verdicts = _table(scores), list(verdicts)
-    sign = 1.0 if goal == "raise" else -1.0
     values: dict[Cell, _Values] = {}
     candidates, left_out = [], {}
     for cell in _steered(table, interventions):
         try:
-            values[cell] = _changes(table, cell, sign)
+            values[cell] = _changes(table, cell, goal)
         except MissingScoresError as missing:
             left_out[cell.id] = str(missing)
             continue
@@ -242,18 +242,22 @@ def _steered(table: ScoreTable, interventions: tuple[str, ...]) -> list[Cell]:
     ]
 
 
-def _changes(table: ScoreTable, cell: Cell, sign: float) -> _Values:
+def _changes(table: ScoreTable, cell: Cell, goal: Goal) -> _Values:
     pair = (cell, cell.baseline)
-    after, before = table.aligned(pair, "is_refusal", (HARM,))
+    after, before = _towards(table, cell, goal)
     refuses, refused = table.aligned(pair, "is_refusal", (BENIGN,))
     helps, helped = table.aligned(pair, "is_helpful", (BENIGN,))
-    return _Values(sign * (after - before), refuses - refused, helped - helps)
+    return _Values(after - before, refuses - refused, helped - helps)
 
 
 def _effect_interval(table: ScoreTable, cell: Cell, goal: Goal) -> statistics.Estimate:
-    after, before = table.aligned((cell, cell.baseline), "is_refusal", (HARM,))
-    first, second = (after, before) if goal == "raise" else (before, after)
-    return statistics.paired_difference(first, second)
+    return statistics.paired_difference(*_towards(table, cell, goal))
+
+
+def _towards(table: ScoreTable, cell: Cell, goal: Goal) -> tuple[Floats, Floats]:
+    """Refusal per prompt, of steered and unsteered model; the other way round for lowering it."""
+    after, before = table.refused((cell, cell.baseline), goal, (HARM,))
+    return (after, before) if goal == "raise" else (before, after)
 
 
 def _excluded(

@@ -72,7 +72,7 @@ def alpha_raises_refusal(run: Run, settings: dict[str, Any], point: Point, share
 def ablation_effect(run: Run, settings: dict[str, Any], point: Point, shared: int) -> Answer:
     if point[1] != "ablate" or point[2] != settings["alpha"]:
         raise MissingError("the claim is about another ablation")
-    after, before = run.pair(point, "is_refusal", [settings["split"]])
+    after, before = run.pair(point, "kept_refusal", [settings["split"]])
     answer = paired(after, before, 0.025 / shared)
     least = settings["least_effect"]
     passes = answer["high"] < 0 and answer["estimate"] <= -least + EQUAL
@@ -120,9 +120,11 @@ def generalization_gap(run: Run, settings: dict[str, Any], point: Point, shared:
     seen = run.mean(point, "seen", train).to_numpy() > 0
     kept = seen if seen.all() else ~seen
     effects, answers = [], []
+    rises = point[1] == "add" and point[2] > 0
+    column = "is_refusal" if rises else "kept_refusal"
     for splits, keep in ((train, kept), (test, slice(None))):
-        after, before = (values[keep] for values in run.pair(point, "is_refusal", splits))
-        if not (point[1] == "add" and point[2] > 0):
+        after, before = (values[keep] for values in run.pair(point, column, splits))
+        if not rises:
             after, before = before, after
         effects.append(after - before)
         answers.append(paired(after, before, 0.05 / shared))
@@ -198,7 +200,8 @@ def beats_controls(
         raise MissingError(f"{len(names)} controls")
     natural = "raise" if point[1] == "add" and point[2] > 0 else "lower"
     aim = 1 if (goal or natural) == "raise" else -1
-    pairs = {name: run.pair(point, "is_refusal", [split], name) for name in names}
+    column = "is_refusal" if aim > 0 else "kept_refusal"
+    pairs = {name: run.pair(point, column, [split], name) for name in names}
     strengths = {name: round(aim * float(rival.mean()), 12) for name, (_, rival) in pairs.items()}
     # The first by name of those that are equally strong.
     strongest = max(names, key=lambda name: strengths[name])
@@ -317,9 +320,10 @@ def controls_at(run: Run, layer: int) -> str:
             continue
         if not run.controls(point, split, ("random-", "shuffled-")):
             continue
-        for goal in run.goals.get((split, point), [""]):
+        for goal in run.goals.get((split, point), ["raise" if point[1] == "add" else "lower"]):
+            choice = run.choices.get((*point, goal), {})
             try:
-                outcomes.append(beats_controls(run, settings, point, 1, goal)["outcome"])
+                outcomes.append(beats_controls(run, settings, point, 1, goal, **choice)["outcome"])
             except MissingError:
                 continue
     if not outcomes:

@@ -41,6 +41,16 @@ class Run:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         config = manifest["config"]
         self.verdicts = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
+        # What an earlier level's scores say of its choice is taken as told, by cell and goal.
+        self.choices = {
+            (*(verdict["details"][name] for name in ("layer", "intervention", "alpha", "goal")),): {
+                name: verdict["details"][name]
+                for name in ("layers_tried", "elsewhere_p")
+                if name in verdict["details"]
+            }
+            for verdict in self.verdicts
+            if verdict["claim"] == "beats_controls" and "goal" in verdict["details"]
+        }
         self.made: dict[str, dict[str, Any]] = config.get("claims", {})
         self.claims = {**DESIGN, **self.made}
         self.directions = {found["layer"]: found for found in manifest.get("directions", [])}
@@ -62,6 +72,13 @@ class Run:
             cast("Key", key): cell.droplevel(list(range(4)))
             for key, cell in means.groupby(level=list(range(4)))
         }
+        for (layer, kind, alpha, _), cell in self.cells.items():
+            unsteered = self.cells.get((layer, kind, 0.0, "learned"))
+            kept = cell["is_refusal"].copy()
+            if alpha != 0 and unsteered is not None:
+                # A refusal that broke was not lowered.
+                kept += cell["is_degenerate"] * unsteered["is_refusal"].reindex(cell.index)
+            cell["kept_refusal"] = kept
 
     def mean(
         self,

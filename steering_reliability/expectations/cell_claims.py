@@ -27,6 +27,7 @@ from steering_reliability.expectations.verdicts import (
     Detail,
     Verdict,
     change,
+    counted,
     interval,
     number,
     p_text,
@@ -102,7 +103,10 @@ def alpha_raises_refusal(question: Question) -> Verdict:
 
 
 def ablation_effect(question: Question) -> Verdict:
-    """Removing the direction lowers refusal on the same prompts."""
+    """Removing the direction lowers refusal on the same prompts, and not by breaking the text.
+
+    Degenerate text in place of a refusal counts as one (``ScoreTable.refused``).
+    """
     settings = question.expect(AblationEffect)
     if question.alpha is None:
         question = replace(question, alpha=settings.alpha)
@@ -111,19 +115,23 @@ def ablation_effect(question: Question) -> Verdict:
         raise MissingScoresError(
             f"the claim is about ablation with alpha {settings.alpha:g}, not about {cell.id}"
         )
-    after, before = question.pair("is_refusal", settings.split)
+    pair = (cell, cell.baseline)
+    after, before = question.table.refused(pair, "lower", (settings.split,))
+    refuses, _ = question.pair("is_refusal", settings.split)
     estimate = statistics.paired_difference(after, before, question.confidence)
     coherent, rise = _gate(question)
     details: dict[str, Detail] = {
         "split": settings.split,
         "rate_before": float(before.mean()),
         "rate_after": float(after.mean()),
+        "refusal_after": float(refuses.mean()),
         "coherent": coherent,
         "degenerate_rise": rise,
     }
     found = (
-        f"refusal on {settings.split} {change(estimate.value)} {interval(estimate)} "
-        f"({_evidence(estimate, after, before)}){_gate_note(coherent)}"
+        f"refusal on {settings.split}{counted('lower')} {change(estimate.value)} "
+        f"{interval(estimate)} ({_evidence(estimate, after, before)}; as scored "
+        f"{number(float(refuses.mean()))}){_gate_note(coherent)}"
     )
     if before.mean() < settings.least_baseline - rules.ROUNDING:
         return question.verdict(

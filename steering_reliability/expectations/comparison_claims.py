@@ -23,6 +23,7 @@ from steering_reliability.expectations.verdicts import (
     Detail,
     Verdict,
     change,
+    counted,
     interval,
     number,
     p_text,
@@ -137,8 +138,9 @@ def generalization_gap(question: Question) -> Verdict:
     settings = question.expect(GeneralizationGap)
     cell, table = question.cell, question.table
     unseen = table.has_unseen(cell, settings.train_split)
-    train = question.pair("is_refusal", settings.train_split, unseen=unseen)
-    test = question.pair("is_refusal", settings.test_split)
+    pair = (cell, cell.baseline)
+    train = table.refused(pair, cell.aim, (settings.train_split,), unseen)
+    test = table.refused(pair, cell.aim, (settings.test_split,))
     effects = [float((after - before).mean()) for after, before in (train, test)]
     if cell.aim == "lower":
         train, test = train[::-1], test[::-1]
@@ -150,7 +152,8 @@ def generalization_gap(question: Question) -> Verdict:
         cell.id,
         rules.outcome(rules.stays_under(estimate.low, estimate.high, settings.margin)),
         estimate,
-        f"the effect is {number(effects[0], signed=True)} on {settings.train_split} "
+        f"the effect{counted(cell.aim)} is {number(effects[0], signed=True)} on "
+        f"{settings.train_split} "
         f"({len(train[0])} {kind} prompts) and {number(effects[1], signed=True)} on "
         f"{settings.test_split} ({len(test[0])}), a gap of {interval(estimate)} "
         f"(n = {estimate.n} prompts, one-sided 95% bounds, margin {number(settings.margin)}, "
@@ -175,7 +178,7 @@ def generalization_gap(question: Question) -> Verdict:
     )
 
 
-def gap(train: tuple[Floats, Floats], test: tuple[Floats, Floats], confidence: float) -> Estimate:
+def gap(train: Sequence[Floats], test: Sequence[Floats], confidence: float) -> Estimate:
     """Difference between the effects on two splits, each ``(after, before)`` over its prompts."""
     first, second = (
         statistics.paired_difference(after, before, confidence, one_sided=True)
@@ -192,7 +195,8 @@ def _twice(per_split: int | None) -> int | None:
 def beats_controls(question: Question) -> Verdict:
     """The direction moves refusal more than its strongest control, or outranks 19 random ones.
 
-    It is moved where the cell should move it: up or down by the question's aim. The rank allows
+    It is moved where the cell should move it: up or down by the question's aim; degenerate text
+    speaks for neither (``ScoreTable.refused``). The rank allows
     for what was chosen before: its p is doubled where adding should lower refusal or ablating
     raise it, since both ways were open, and taken 2m times where the layer is the best of m and
     the others do not back it up (``layer_choice``).
@@ -208,7 +212,7 @@ def beats_controls(question: Question) -> Verdict:
         raise MissingScoresError(
             f"{len(controls)} random directions for {cell.id}, a rank needs {RANK_RIVALS}"
         )
-    learned, *rivals = table.aligned((cell, *controls), "is_refusal", (settings.split,))
+    learned, *rivals = table.refused((cell, *controls), question.aim, (settings.split,))
     sign = 1 if question.aim == "raise" else -1
     strengths = [sign * float(rival.mean()) for rival in rivals]
     best = int(np.argmax(strengths))
@@ -234,8 +238,8 @@ def beats_controls(question: Question) -> Verdict:
         question.target,
         rules.outcome(rule),
         estimate,
-        f"{chosen}lead in {moves} refusal on {settings.split} over the strongest of "
-        f"{len(controls)} controls ({controls[best].direction}): {interval(estimate)} "
+        f"{chosen}lead in {moves} refusal on {settings.split}{counted(question.aim)} over the "
+        f"strongest of {len(controls)} controls ({controls[best].direction}): {interval(estimate)} "
         f"(n = {estimate.n} prompts, "
         f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})"
         f"{layer_choice_text(question.choice) if rank else ''}",

@@ -75,9 +75,9 @@ def layer_choice(
 
     def strength(direction: str) -> float:
         rates = [
-            table.values(
-                Cell(cell.layer, cell.intervention, cell.alpha, direction), "is_refusal", (split,)
-            )[1].mean()
+            table.refused(
+                (Cell(cell.layer, cell.intervention, cell.alpha, direction),), goal, (split,)
+            )[0].mean()
             for cell in rivals
         ]
         return sign * float(np.mean(rates))

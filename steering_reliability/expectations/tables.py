@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from steering_reliability.cells import Cell, Intervention
+from steering_reliability.cells import Cell, Goal, Intervention
 from steering_reliability.errors import SteeringError
 
 Floats = NDArray[np.float64]
@@ -184,6 +184,35 @@ class ScoreTable:
                     f"{cell.id} and {cells[0].id} differ in {odd} prompts on {', '.join(splits)}"
                 )
         return [means for _, means in found]
+
+    def refused(
+        self, cells: Iterable[Cell], goal: Goal, splits: Iterable[str], unseen: bool = False
+    ) -> list[Floats]:
+        """Refusal of several cells, per prompt, as it counts for what steering should do to it.
+
+        Breaking the text is no way to lower refusal: with that goal a prompt that the unsteered
+        model refuses still counts as refused where the steered text is degenerate. With the other
+        goal nothing is to be done, as degenerate text is no refusal.
+
+        Returns:
+            As ``aligned`` does, ``[n]`` each; several samples of a prompt are averaged first.
+
+        Raises:
+            MissingScoresError: as ``aligned``.
+        """
+        cells, splits = list(cells), tuple(splits)
+        refusals = self.aligned(cells, "is_refusal", splits, unseen)
+        if goal == "raise":
+            return refusals
+        found = []
+        for cell, refusal in zip(cells, refusals, strict=True):
+            if cell.is_baseline:
+                found.append(refusal)
+                continue
+            _, before = self.aligned((cell, cell.baseline), "is_refusal", splits, unseen)
+            (broken,) = self.aligned((cell,), "is_degenerate", splits, unseen)
+            found.append(refusal + broken * before)
+        return found
 
     def has_unseen(self, cell: Cell, split: str) -> bool:
         """Whether the cell has prompts in the split that the direction was not learned from."""

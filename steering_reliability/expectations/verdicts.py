@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from steering_reliability.cells import Goal
 from steering_reliability.statistics import Estimate
 
 Outcome = Literal["pass", "fail", "inconclusive", "error"]
@@ -104,3 +105,8 @@ def p_text(p_value: float) -> str:
 def change(value: float) -> str:
     """The verb before a signed change."""
     return "changes by" if value < 0 else "rises by"
+
+
+def counted(goal: Goal) -> str:
+    """How refusal is counted where that is not as it is scored (``ScoreTable.refused``)."""
+    return ", degenerate text in place of a refusal counted as one," if goal == "lower" else ""

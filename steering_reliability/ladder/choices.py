@@ -20,8 +20,8 @@ from steering_reliability.config.sections import ConfirmSettings, LayersFrom
 from steering_reliability.layer_choices import NAMED, LayerChoice
 from steering_reliability.models.sources import ModelFacts
 
-# 2: decisions say of how many layers theirs is the best.
-FORMAT = 2
+# 2: decisions say of how many layers theirs is the best. 3: breaking the text lowers no refusal.
+FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ def significance_table(
     Every steered cell of the grid against the unsteered model (``against`` is ``baseline``) and
     against each kind of control that was run like it on the same split: ``random``, ``shuffled``,
     ``reversed``. ``difference`` is the cell's refusal rate less the other's, with the interval of
-    `effects_table`.
+    `effects_table`; where refusal should fall, degenerate text in place of a refusal of the
+    unsteered model counts as one.
 
     Against controls, ``goal`` says what the cell should do to refusal; a cell that was chosen for
     both goals has a row for each. Of several controls the row is about the one that is strongest
@@ -167,6 +168,20 @@ class _Shares:
         common = one.index.intersection(two.index)
         return one.loc[common], two.loc[common]
 
+    def refused(self, split: str, cell: Cell, found: pd.DataFrame, goal: Goal) -> pd.Series[float]:
+        """Refusal of a cell as ``ScoreTable.refused`` counts it, on the prompts of ``found``.
+
+        Where the unsteered model's answer isn't known, it is taken for a refusal.
+        """
+        refusal = found["is_refusal"]
+        if goal == "raise" or cell.is_baseline:
+            return refusal
+        unsteered = self._shares.get((split, cell.baseline))
+        if unsteered is None:
+            return refusal + found["is_degenerate"]
+        before = unsteered["is_refusal"].reindex(found.index, fill_value=1.0)
+        return refusal + found["is_degenerate"] * before
+
     def controls(self, split: str, cell: Cell) -> dict[str, list[Cell]]:
         """Cells that differ from the learned ``cell`` in their direction alone, by kind."""
         return self._controls.get((split, cell), {})
@@ -179,7 +194,9 @@ def _comparison(
     found: list[tuple[Cell, Estimate]] = []
     for other in others:
         one, two = shares.pair(split, cell, other)
-        estimate = _difference(one["is_refusal"], two["is_refusal"])
+        estimate = _difference(
+            shares.refused(split, cell, one, goal), shares.refused(split, other, two, goal)
+        )
         if not estimate.reason and estimate.n < LEAST_PROMPTS:
             reason = f"{estimate.n} prompts, a test at .05 needs at least {LEAST_PROMPTS}"
             estimate = Estimate.missing(reason, estimate.n)

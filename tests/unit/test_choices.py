@@ -126,7 +126,7 @@ def test_a_decision_that_does_not_tell_is_of_an_older_format(tmp_path: Path) -> 
     folder = write(tmp_path, record("layer_test", **LAYER) | {"format": 1})
     plan = planned("alpha_sweep", folder)
     assert (plan.layers, plan.provisional) == ((12,), True)
-    assert "is of format 1, expected 2" in plan.notes[0]
+    assert "is of format 1, expected 3" in plan.notes[0]
 
 
 def test_a_provisional_decision_stays_provisional(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_named_layer_goes_before_the_decision(tmp_path: Path) -> None:
         ('{"format": 1', "{path} is damaged (JSONDecodeError: "),
         ("[]", "{path} is damaged (TypeError: "),
         ("{}", "{path} is damaged (KeyError: 'format')"),
-        ({"format": 9}, "{path} is of format 9, expected 2"),
+        ({"format": 9}, "{path} is of format 9, expected 3"),
         ({"profile": "0"}, "{path} is stale: it was decided on model 'embedded', with other set"),
         (
             {"model": {"name": "tiny", "n_layers": 2, "d_model": 8, "fingerprint": "a"}},

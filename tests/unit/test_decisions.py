@@ -180,6 +180,20 @@ class TestOperatingPoints:
         assert points["lower"]["chosen"]["cell"] == L12.id
         assert points["raise"]["chosen"] is None
 
+    def test_breaking_the_text_lowers_no_refusal(self) -> None:
+        scores = level(l12=(0.2, 0.0), ablate=(0.0, 0.0))
+        ablated = (scores.split == "harm_test") & (scores.intervention == "ablate")
+        scores["is_degenerate"] |= ablated & (scores.alpha > 0)
+        lower = decisions.operating_points(scores, [], coherence=Coherence(gate=0.9))["lower"]
+        assert lower["chosen"] is None
+        (found,) = [c for c in lower["candidates"] if c["cell"] == ABLATE.id]
+        assert found["effect"] == pytest.approx(0.0)
+        found = decisions.confirm(
+            {"layer": 12, "intervention": "ablate", "alpha": ABLATE.alpha, "goal": "lower"},
+            scores, split="harm_test",
+        )  # fmt: skip
+        assert found["effect"] == pytest.approx(0.0)
+
     def test_the_front_keeps_what_nothing_dominates(self) -> None:
         scores = level(l8=(0.3, 0.05), l12=(0.6, 0.15), l12_high=(0.5, 0.25), l16=(0.8, 0.45))
         decision = decisions.operating_points(scores, [])["raise"]

@@ -65,6 +65,20 @@ def test_for_lowering_the_fall_counts() -> None:
     assert choice(ELSEWHERE, goal="lower").elsewhere_p == pytest.approx(5 / 6)
 
 
+def test_rivals_that_break_the_text_lower_no_refusal() -> None:
+    # Unsteered .20. As scored, random directions lower it to .05 and the learned one to .10.
+    table = scores({cell: [0.1, *[0.05] * 5] for cell in ELSEWHERE})
+
+    def rank() -> float | None:
+        return layer_choice(
+            ScoreTable(table), CHOSEN, (8, 12, 16), "lower", "harm_test"
+        ).elsewhere_p
+
+    assert rank() == 1
+    table["is_degenerate"] = (table["direction"] != LEARNED) & ~table["is_refusal"]
+    assert rank() == pytest.approx(1 / 6)
+
+
 def test_a_layer_that_is_alone_was_not_chosen() -> None:
     assert choice(ELSEWHERE, tried=(8,)) == NAMED
     assert (NAMED.times, layer_choice_text(NAMED)) == (1, "")

@@ -36,4 +36,5 @@ def test_a_random_direction_passes_nothing_that_is_required(plans: dict[str, Lev
 
 def test_a_direction_that_steers_passes_what_full_requires(plans: dict[str, LevelPlan]) -> None:
     row = required("steers", plans)["full"]
-    assert float(str(row["passes"])) > 0.5, row
+    # About half of them do; twenty ladders tell that from the 5% of one that means nothing.
+    assert float(str(row["passes"])) >= 0.25, row

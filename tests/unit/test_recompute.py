@@ -20,6 +20,7 @@ from benchmarks.recompute import __main__ as recompute
 from steering_reliability.cells import Cell, Goal, Intervention, expand_grid
 from steering_reliability.claims import CLAIM_SETTINGS
 from steering_reliability.expectations import DirectionEvidence, ScoreTable, Verdict, evaluate
+from steering_reliability.layer_choices import NAMED, LayerChoice
 from steering_reliability.results.run import RunData, write_run
 from steering_reliability.results.summary import SCORE_COLUMNS, summarize
 
@@ -97,7 +98,10 @@ def direction(layer: int, **changes: Any) -> dict[str, Any]:
 
 
 def judge(
-    scores: pd.DataFrame, config: dict[str, dict[str, Any]], directions: list[dict[str, Any]]
+    scores: pd.DataFrame,
+    config: dict[str, dict[str, Any]],
+    directions: list[dict[str, Any]],
+    choice: LayerChoice = NAMED,
 ) -> list[Verdict]:
     """Every claim about everything, those that cannot be answered included."""
     table = ScoreTable(scores)
@@ -105,7 +109,7 @@ def judge(
     layers = sorted(set(scores["layer"]))
 
     def ask(claim: str, **where: Any) -> Verdict:
-        return evaluate(claim, table, claims[claim], claims=claims, **where)
+        return evaluate(claim, table, claims[claim], claims=claims, choice=choice, **where)
 
     verdicts = [ask("baseline_refusal"), ask("some_layer_steers")]
     verdicts += [ask("alpha_monotonicity", layer=layer, intervention="add") for layer in layers]
@@ -135,6 +139,7 @@ def write(
     scores: pd.DataFrame,
     config: dict[str, dict[str, Any]] | None = None,
     directions: list[dict[str, Any]] | None = None,
+    choice: LayerChoice = NAMED,
 ) -> list[Verdict]:
     config = config or {}
     if directions is None:
@@ -143,7 +148,7 @@ def write(
         name: kind(**config.get(name, {})).model_dump(mode="json")
         for name, kind in CLAIM_SETTINGS.items()
     }
-    verdicts = judge(scores, config, directions)
+    verdicts = judge(scores, config, directions, choice)
     manifest = {"level": "synthetic", "config": {"claims": settings}, "directions": directions}
     write_run(RunData(folder, scores, summarize(scores), verdicts, manifest))
     return verdicts
@@ -215,6 +220,16 @@ def test_agrees_on_what_makes_a_direction_real(
     verdicts = write(tmp_path, scores, directions=[direction(12) | known])
     (real,) = (verdict for verdict in verdicts if verdict.claim == "direction_is_real")
     assert real.outcome == outcome
+    assert recompute.main([str(tmp_path)]) == 0
+
+
+def test_agrees_on_a_direction_whose_layer_is_the_best_of_several(tmp_path: Path) -> None:
+    scores = make_scores(
+        controls=tuple(f"random-{k}" for k in range(1, 20)), layers=(12,), lift=0.3, n=150
+    )
+    verdicts = write(tmp_path, scores, {"beats_controls": {"method": "rank"}}, None, LayerChoice(3))
+    (real,) = (verdict for verdict in verdicts if verdict.claim == "direction_is_real")
+    assert real.details["beats_controls"] == "inconclusive"
     assert recompute.main([str(tmp_path)]) == 0
 
 

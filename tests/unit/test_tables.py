@@ -286,6 +286,18 @@ class TestSignificance:
         assert row["difference"] == pytest.approx(-8 / 40)
         assert row["p"] == pytest.approx(2 / 2**8)
 
+    def test_a_control_that_breaks_the_text_lowers_no_refusal(self) -> None:
+        ablate = Cell(12, "ablate", 1)
+        breaks = control("random-1", ablate)
+        cells = {ablate.baseline: ones(20, 40), ablate: ones(4, 40), breaks: ones(0, 40)}
+        scores = frame(cells)
+        scores.loc[scores["direction"] == "random-1", "is_degenerate"] = True
+        row = significance_table(scores).set_index("against").loc["random"]
+        assert row["difference"] == pytest.approx(-16 / 40)
+        unknown = scores[scores["alpha"] != 0]
+        row = significance_table(unknown).set_index("against").loc["random"]
+        assert row["difference"] == pytest.approx(-36 / 40)
+
     def test_controls_are_held_against_what_a_cell_was_chosen_for(self) -> None:
         cells = {
             BASE: ones(20, 40),
