@@ -15,7 +15,7 @@ from steering_reliability.results.steerability import (
     STEERABILITY_SUMMARY_COLUMNS,
 )
 
-MEASURE = MEASURES[0]
+FIRST_TOKEN, WRITTEN = MEASURES
 WORST = 5
 _SERIES = ["split", "layer", "intervention_type"]
 # Where less refusal is no failure of what is to raise it.
@@ -28,10 +28,12 @@ class Steerability:
     """What the page shows; empty where the run has no such tables, or damaged ones.
 
     Attributes:
-        overall: a row per (layer, intervention) and split, with the ``alphas`` of the slope.
-        groups: the same by category and style.
+        overall: a row per (layer, intervention) and split, with the ``alphas`` of the slope, what
+            the slope of the written text's refusal score says (``written_...``), and whether the
+            two go opposite ways (``contradicted``).
+        groups: the same by category and style, of the first token alone.
         worst: of every series the ``WORST`` prompts that go furthest against the steering, with
-            their text.
+            their text; by what is written where that contradicts the first token (``measure``).
     """
 
     overall: list[dict[str, Any]] = field(default_factory=list)
@@ -51,17 +53,32 @@ def steerability_shown(folder: Path, scores: pd.DataFrame) -> Steerability:
     if slopes is None or summary is None:
         return Steerability()
     alphas = slopes.drop_duplicates(_SERIES)[[*_SERIES, "alphas"]]
-    shown = summary[summary["measure"] == MEASURE].merge(alphas, on=_SERIES, how="left")
+    shown = summary[summary["measure"] == FIRST_TOKEN].merge(alphas, on=_SERIES, how="left")
     whole = shown["group_by"] == "split"
+    overall = shown[whole].merge(_written(summary), on=_SERIES, how="left")
+    overall["contradicted"] = overall["slope_mean"] * overall["written_slope_mean"] < 0
     return Steerability(
-        labels.records(shown[whole]), labels.records(shown[~whole]), _worst(slopes, scores)
+        labels.records(overall), labels.records(shown[~whole]), _worst(slopes, overall, scores)
     )
 
 
-def _worst(slopes: pd.DataFrame, scores: pd.DataFrame) -> list[dict[str, Any]]:
-    slope = slopes[f"{MEASURE}_slope"].astype(float)
+def _written(summary: pd.DataFrame) -> pd.DataFrame:
+    """Of every series, what the scores of the written text say, as columns ``written_...``."""
+    told = [name for name in summary.columns if name.startswith(("slope_", "anti_"))]
+    rows = summary[(summary["measure"] == WRITTEN) & (summary["group_by"] == "split")]
+    return rows[[*_SERIES, *told]].rename(columns={name: f"written_{name}" for name in told})
+
+
+def _worst(
+    slopes: pd.DataFrame, overall: pd.DataFrame, scores: pd.DataFrame
+) -> list[dict[str, Any]]:
+    told = slopes[_SERIES].merge(overall[[*_SERIES, "contradicted"]], on=_SERIES, how="left")
+    contradicted = told["contradicted"].eq(True).to_numpy()
+    slope = slopes[f"{FIRST_TOKEN}_slope"].astype(float)
+    slope = slope.mask(contradicted, slopes[f"{WRITTEN}_slope"].astype(float))
+    measure = pd.Series(FIRST_TOKEN, index=slopes.index).mask(contradicted, WRITTEN)
     wanted = slope.where(slopes["intervention_type"] == "add", -slope)
-    rows = slopes.assign(slope=slope, wanted=wanted)
+    rows = slopes.assign(slope=slope, wanted=wanted, measure=measure)
     against = rows[(rows["wanted"] < 0) & (rows["split"] != _HARMLESS)]
     worst = against.sort_values("wanted", kind="stable").groupby(_SERIES, sort=False).head(WORST)
     # In the order of the table, each series' worst first.

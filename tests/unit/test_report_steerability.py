@@ -55,6 +55,36 @@ def test_shares_and_worst_prompts_of_every_series(run: RunData) -> None:
     assert ablating == pytest.approx([0.5, 0.2] * 2)
 
 
+def test_where_the_text_goes_the_other_way_it_decides(run: RunData) -> None:
+    scores = run.scores
+    adding = (scores["layer"] == 12) & (scores["intervention"] == "add") & (scores["alpha"] > 0)
+    unsteered = scores["alpha"] == 0
+    scores.loc[unsteered, "refusal_score"] = 0.5
+    scores.loc[adding, "refusal_score"] = 0.1
+    scores.loc[adding & (scores["prompt_id"] == "harm_test-002"), "refusal_score"] = 0.0
+    table = steerability_table(scores)
+    write_csv(run.folder / "tables" / "steerability.csv", table)
+    write_csv(run.folder / "tables" / "steerability_summary.csv", steerability_summary(table))
+    shown = steerability_shown(run.folder, scores)
+    places = [
+        (row["layer"], row["intervention_type"])
+        for row in shown.overall
+        if row["contradicted"] and row["split"] == "harm_test"
+    ]
+    assert (12, "add") in places
+    worst = [
+        row
+        for row in shown.worst
+        if (row["split"], row["layer"], row["intervention_type"]) == ("harm_test", 12, "add")
+    ]
+    assert worst[0]["prompt_id"] == "harm_test-002"
+    assert {row["measure"] for row in worst} == {"refusal_score"}
+    assert worst[0]["slope"] == pytest.approx(-0.25)
+    page = " ".join(html.report_html(run, []).split())
+    assert "The first token and what is written go opposite ways" in page
+    assert "-.25 of the score".replace("-", "\N{MINUS SIGN}") in page
+
+
 def test_no_series_lists_more_than_its_worst(run: RunData) -> None:
     file = run.folder / "tables" / "steerability.csv"
     table = steerability_table(run.scores)
@@ -70,7 +100,8 @@ def test_the_page_tells_it_shortly_and_safely(run: RunData) -> None:
     section = page[page.index('id="steerability"') : page.index('id="directions"')]
     assert '<a href="#steerability">' in page
     assert "10% <span" in section
-    assert "\N{MINUS SIGN}.50</td>" in section
+    assert "\N{MINUS SIGN}.50 nats</td>" in section
+    assert "go opposite ways" not in section
     assert "&lt;b&gt;Which&lt;/b&gt; way? way?" in section
     assert "way? " * 30 not in section
     assert len(re.findall(r'class="whole mono">harm_test-003', section)) == 4
