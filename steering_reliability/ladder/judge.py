@@ -72,6 +72,7 @@ class Scorer:
             (split, prompt.id): prompt for split, group in plan.prompts.items() for prompt in group
         }
         self._seen = plan.seen
+        self._weighed = weighed_prompts(plan)
         self.texts = TextScores(level_judge(plan.config), cache)
         self._cells: dict[Cell, pd.DataFrame] = {}
 
@@ -124,6 +125,10 @@ class Scorer:
     def _row(self, split: str, completion: Completion) -> dict[str, Any]:
         prompt = self._prompts[split, completion.prompt_id]
         cell = completion.cell
+        measured = completion.measurements
+        if (split, prompt.id) not in self._weighed:
+            # Of another level's sample, where the store has it.
+            measured = {key: one for key, one in measured.items() if key != UNSTEERED_LOGPROB}
         return {
             "prompt_id": prompt.id,
             "split": split,
@@ -140,8 +145,20 @@ class Scorer:
             "text": well_formed(completion.text),
             "finish_reason": completion.finish_reason,
             "char_length": len(completion.text),
-            **completion.measurements,
+            **measured,
         }
+
+
+def weighed_prompts(plan: LevelPlan) -> set[tuple[str, str]]:
+    """Splits and ids of the prompts whose completions the unsteered model weighs, if any."""
+    settings = plan.config.probes
+    if settings is None:
+        return set()
+    return {
+        (split, prompt.id)
+        for split in (settings.split, settings.benign_split)
+        for prompt in plan.prompts[split][: settings.prompts]
+    }
 
 
 def claim_targets(plan: LevelPlan, claim: str) -> list[Target]:

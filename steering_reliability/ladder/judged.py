@@ -14,6 +14,7 @@ from steering_reliability.completions import PREFIX_TOKENS, FinishReason
 from steering_reliability.config import LevelConfig
 from steering_reliability.results.prefixes import CUT_COLUMNS, PREFIX_COLUMNS
 from steering_reliability.results.score_cache import ScoreCache
+from steering_reliability.results.shapes import SHAPE_COLUMNS
 from steering_reliability.scoring import SCORER, SCORER_VERSION, SHAPES, Score, score
 from steering_reliability.scoring.judges import Judge, load_judge
 from steering_reliability.scoring.text import cut_at_end_of_turn
@@ -87,8 +88,10 @@ class TextScores:
         if self.by_rules:
             return [_columns(self._cache.score(*text)) for text in texts]
         self._ask(texts)
+        # How a refusal is built is for the rules to say, not for a judge that gives a number.
+        unknown = dict.fromkeys(SHAPE_COLUMNS)
         return [
-            {**_columns(found), JUDGE_SCORE: said}
+            {**_columns(found), **unknown, JUDGE_SCORE: said}
             for found, said in (self._judged[text] for text in texts)
         ]
 

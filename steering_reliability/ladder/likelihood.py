@@ -15,6 +15,7 @@ from steering_reliability.directions.residuals import Continued
 from steering_reliability.engine.forced import unsteered_logprobs
 from steering_reliability.engine.requests import Request
 from steering_reliability.ladder.index import LevelIndex
+from steering_reliability.ladder.judge import weighed_prompts
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.models.loaded import LoadedModel
 from steering_reliability.results.records import StoredCompletion
@@ -41,14 +42,9 @@ def weigh(
         done: complete cells' completions by key.
         cells: cells that are complete.
     """
-    settings = plan.config.probes
-    if settings is None:
+    sample = weighed_prompts(plan)
+    if not sample:
         return []
-    sample = {
-        (split, prompt.id)
-        for split in (settings.split, settings.benign_split)
-        for prompt in plan.prompts[split][: settings.prompts]
-    }
     by_prompt: dict[tuple[int, ...], dict[str, StoredCompletion]] = {}
     for cell in cells:
         if not cell.in_grid:

@@ -92,6 +92,8 @@ def rescore_run(
         data.decisions = decide(plan, scores, verdicts, manifest["model"], origin)
         if data.decisions is not None:
             data.decisions["scoring"] = judge_record["refusal"]
+            if judge_record["refusal"] != (former.manifest.get("scoring") or {}).get("refusal"):
+                _leave_out_optimism(data.decisions)
             # What was screened before any text was generated is the same whoever judges.
             if "screen" in former.decisions:
                 data.decisions["screen"] = former.decisions["screen"]
@@ -164,6 +166,14 @@ def _manifest(
         "rescored": {"date": datetime.now(UTC).isoformat(timespec="seconds"), "from": before},
         "warnings": [*former.manifest.get("warnings", []), *warnings],
     }
+
+
+def _leave_out_optimism(decisions: dict[str, Any]) -> None:
+    """An estimate of an earlier level by another judge cannot have been optimistic by this one."""
+    for found in (decisions.get("confirmed") or {}).values():
+        for name in ("optimism", "optimism_low", "optimism_high"):
+            if name in found:
+                found[name] = None
 
 
 def _file_name(judge: str) -> str:

@@ -48,8 +48,10 @@ def _confirmed_line(found: dict[str, Any]) -> str:
         f"{found['cell']} {found['goal']}s it by {found['effect']:+.2f} "
         f"[{found['low']:+.2f}, {found['high']:+.2f}] on {found['split']} (n = {found['n']})"
     )
-    if found["optimism"] is None:
+    if found["optimism"] is None and found["chosen_effect"] is None:
         return f"{line}; it was not chosen by an earlier level"
+    if found["optimism"] is None:
+        return f"{line}; the earlier estimate, {found['chosen_effect']:+.2f}, is another judge's"
     return (
         f"{line}; the earlier estimate, {found['chosen_effect']:+.2f}, was optimistic by "
         f"{found['optimism']:+.2f} "

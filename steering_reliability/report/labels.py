@@ -154,8 +154,9 @@ def with_coherence(summary: pd.DataFrame, settings: Coherence) -> pd.DataFrame:
     shares = (totals["broken"] / totals["n"]).rename("share").reset_index()
     unsteered = shares[shares["alpha"] == 0].set_index(keys[:2])["share"].rename("before")
     shares = shares.join(unsteered, on=keys[:2])
-    # 1e-9: .25 - .15 is a hair above .10 in floating point.
-    shares["broken"] = shares["share"] - shares["before"] > settings.gate + 1e-9
+    # A summary that was read back is rounded to six digits; of fewer than 100,000 completions no
+    # two shares are as near as that.
+    shares["broken"] = shares["share"] - shares["before"] > settings.gate + 2e-6
     broken = summary[keys].merge(shares[[*keys, "broken"]], on=keys, how="left")["broken"]
     return summary.assign(is_coherent=~broken.eq(True).to_numpy())
 

@@ -23,10 +23,10 @@ def shapes_table(scores: pd.DataFrame) -> pd.DataFrame:
     several columns, or in none.
 
     Args:
-        scores: the level's scores frame; without `SHAPE_COLUMNS`, as in older runs, there are no
-            rows.
+        scores: the level's scores frame; without `SHAPE_COLUMNS`, as in older runs, or with none
+            of them known, as where another judge than the rules scored, there are no rows.
     """
-    if not set(SHAPE_COLUMNS) <= set(scores.columns):
+    if not set(SHAPE_COLUMNS) <= set(scores.columns) or scores["refusal_kind"].isna().all():
         return pd.DataFrame(columns=list(TABLE_COLUMNS))
     grid = grid_rows(scores)
     marks = pd.DataFrame(

@@ -58,6 +58,11 @@ def test_a_sample_of_what_cells_wrote_is_weighed_by_the_unsteered_model(project:
     assert project.run("-m", "smoke").ret == 0
     again = pd.read_parquet(project.folder() / "completions.parquet")
     pd.testing.assert_frame_equal(again, scores)
+    # What the store has from another level's sample is none of a level without probes.
+    project.write_level()
+    assert project.run("-m", "smoke").ret == 0
+    without = pd.read_parquet(project.folder() / "completions.parquet")
+    assert without["unsteered_logprob"].isna().all()
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

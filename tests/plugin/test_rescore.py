@@ -62,6 +62,9 @@ def test_a_level_with_a_judge_and_the_run_judged_again(
     assert (said[broken] == 0.9).any()
     assert not data.scores.loc[broken, "is_refusal"].any()
     assert (data.scores.loc[~broken, "is_refusal"] == (said[~broken] > 0.5)).all()
+    # What such a judge does not tell is left out, not counted as none.
+    assert data.scores[["refusal_kind", "shape"]].isna().all(axis=None)
+    assert not (judged.folder() / "tables" / "completion_shapes.csv").exists()
 
     # From the run's folder alone: the store, the level and the model are gone.
     run = judged.root / "elsewhere" / "smoke_test"
@@ -82,6 +85,7 @@ def test_a_level_with_a_judge_and_the_run_judged_again(
     assert again.manifest["rescored"]["from"] == {"name": "own_judge:refuses", "version": "7"}
     assert (again.folder / "directions" / "layer1.safetensors").is_file()
     assert (again.folder / "tables" / "effects.csv").is_file()
+    assert (again.folder / "tables" / "completion_shapes.csv").is_file()
     # The tables and verdicts are those of the new scores.
     assert again.summary["is_refusal_mean"].sum() == pytest.approx(
         again.scores.groupby(["split", "layer", "alpha"])["is_refusal"].mean().sum()

@@ -31,6 +31,7 @@ from steering_reliability.report.examples import (
     write_examples,
 )
 from steering_reliability.report.plots import write_plots
+from steering_reliability.results.atomic import write_csv
 from steering_reliability.results.summary import summarize
 
 ALL_PLOTS = [
@@ -115,6 +116,16 @@ class TestCoherence:
         # Half of the prompts are benign, so .20 there is the gate's .10 over all.
         marked = labels.with_coherence(self.summary(broken), Coherence())
         assert marked["is_coherent"].tolist() == [True, coherent, True, coherent]
+
+    def test_a_summary_that_was_read_back_says_the_same(self, tmp_path: Path) -> None:
+        # 47 of 470 more: a rise of the gate's .10, and not of more, which rounding must not undo.
+        summary = self.summary(0.0).assign(n=235)
+        steered = summary["alpha"] > 0
+        summary["degenerate_mean"] = np.where(steered, [0, 30, 0, 35], [0, 0, 18, 0]) / 235
+        path = tmp_path / "summary.csv"
+        write_csv(path, summary)
+        for one in (summary, pd.read_csv(path)):
+            assert labels.with_coherence(one, Coherence())["is_coherent"].all()
 
     def test_the_runs_own_gate_is_used(self) -> None:
         settings = labels.coherence_settings({"config": {"claims": {"coherence": {"gate": 0.3}}}})

@@ -70,3 +70,8 @@ def test_controls_are_not_counted_and_older_runs_have_no_rows() -> None:
     scores = frame([(2.0, "full", "", "stop")])
     assert shapes_table(scores.assign(direction="random1")).empty
     assert shapes_table(scores.drop(columns="shape")).empty
+
+
+def test_a_judge_that_gives_a_number_tells_no_shapes() -> None:
+    judged = frame([(2.0, "full", "", "stop")]).assign(refusal_kind=None, shape=None)
+    assert shapes_table(judged).empty
