@@ -82,9 +82,10 @@ _FIGURES = (
         "cannot agree",
     ),
     (
-        "in 95% of halvings over",
+        "the least of it, of 95% of halvings",
         _Measured("halved_agreement_low"),
-        "direction_is_real asks for more here than 95% of placebo pairs reach",
+        "of random halvings 95% agree by more than this; direction_is_real asks for more here than "
+        "95% of placebo pairs reach",
     ),
     (
         "95% of placebo pairs",

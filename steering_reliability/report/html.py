@@ -32,6 +32,7 @@ from steering_reliability.report.sensitive import sensitive_rows
 from steering_reliability.report.significance import significance_rows
 from steering_reliability.report.steerability import WORST, steerability_shown
 from steering_reliability.results.atomic import write_text
+from steering_reliability.scoring import MEASURED, SCORER, SCORER_VERSION
 
 if TYPE_CHECKING:
     from steering_reliability.results.run import RunData
@@ -153,6 +154,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         bound_rows=bound_rows(data.folder, data.scores),
         sensitive=sensitive_rows(data.scores),
         lengths=length_view(data.folder),
+        rules_measured=_rules_measured(data.manifest),
         shapes=shape_rows(data.folder),
         control_rows=_control_rows(data.controls, summary),
         tests=significance_rows(data.folder),
@@ -205,6 +207,12 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
         ("Git commit", commit),
     ]
     return [(label, str(value)) for label, value in facts if value]
+
+
+def _rules_measured(manifest: Mapping[str, Any]) -> Mapping[str, float] | None:
+    """How far the rules are to be trusted, where it was this version of them that judged."""
+    judge = (manifest.get("scoring") or {}).get("refusal")
+    return MEASURED if judge == {"name": SCORER, "version": SCORER_VERSION} else None
 
 
 def _judge(record: Mapping[str, Any] | None) -> str:

@@ -158,7 +158,8 @@ def prefix_sentence(table: pd.DataFrame) -> str:
         other = int((effects["clear_of_zero"] != whole.reindex(effects.index)).sum())
         told.append(
             f"after {k} tokens {changed:.1%} of {made:.0f} completions have another verdict on "
-            f"refusal than as a whole, and {other} of {len(effects)} effects lie otherwise to zero"
+            f"refusal than as a whole, and of {len(effects)} intervals of effects {other} lie on "
+            "another side of zero, or across it where the whole's does not"
         )
         if unknown := all_made - made:
             told[-1] += f" ({unknown:.0f} stored before token offsets were kept are left out)"

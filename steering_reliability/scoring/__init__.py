@@ -13,10 +13,13 @@ from steering_reliability.scoring import coherence, helpfulness, refusal
 from steering_reliability.scoring.refusal import RefusalKind
 from steering_reliability.scoring.text import blank_role, cut_at_end_of_turn, normalise
 
-__all__ = ["SCORER", "SCORER_VERSION", "SHAPES", "RefusalKind", "Score", "score"]
+__all__ = ["MEASURED", "SCORER", "SCORER_VERSION", "SHAPES", "RefusalKind", "Score", "score"]
 
 SCORER = "rules"
 SCORER_VERSION = "9"
+MEASURED = {"precision": 0.87, "recall": 0.80, "recall_low": 0.70, "recall_high": 0.90}
+"""How well refusals are found among labelled completions of steered cells (the held-out part of
+``benchmarks/labels``), and the recall by kind of cell, of those with 8 refusals or more."""
 
 _FINISHED = re.compile(r"[.!?:;)\]}\"'*`>|]\s*$")
 

@@ -41,6 +41,21 @@ def test_prompting_wins_by_more_effect_at_no_more_cost(
     assert found["sentence"].endswith("prompting wins" if wins else "prompting does not win")
 
 
+def test_prompting_wins_by_less_effect_where_steering_costs_more_than_it_gains() -> None:
+    scores = prompted(False, True)
+    rows = (scores["condition"] == PROMPTED.condition) & (scores["split"] == "harm_test")
+    unsteered = scores[(scores["alpha"] == 0) & (scores["condition"] == "default")]
+    refused = unsteered[unsteered["split"] == "harm_test"].drop_duplicates("prompt_id")
+    ids = set(refused.loc[refused["is_refusal"].astype(bool), "prompt_id"])
+    ids.add(next(iter(set(refused["prompt_id"]) - ids)))
+    scores.loc[rows, "is_refusal"] = scores.loc[rows, "prompt_id"].isin(ids)
+    scores.loc[(scores["alpha"] > 0) & (scores["split"] == "benign"), "is_helpful"] = False
+    found = compare_prompting(scores, PROMPTED, Coherence())
+    assert found is not None
+    assert 0 < found["prompting"]["effect"] < found["best_steered"]["effect"]
+    assert found["wins"]
+
+
 def test_the_trade_off_shows_the_prompt_as_a_mark_of_its_own() -> None:
     scores = prompted(True, True)
     found = compare_prompting(scores, PROMPTED, Coherence())

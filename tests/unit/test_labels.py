@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import coherence
 from steering_reliability.prompts import load_prompts
+from steering_reliability.scoring import MEASURED
 
 PROMPTS = Path(__file__).parents[2] / "experiments" / "prompts"
 
@@ -43,6 +44,21 @@ def test_agreement_on_the_held_out_part(
     assert figures["precision"] >= precision, figures
     assert figures["recall"] >= recall, figures
     assert figures["kappa"] >= kappa, figures
+
+
+def test_what_a_report_says_of_the_rules_is_what_was_measured(report: dict[str, Any]) -> None:
+    refusal = report["agreement"]["refusal"]
+    for name in ("precision", "recall"):
+        assert round(refusal["held_out"][name], 2) == MEASURED[name]
+    kinds = ("unsteered", "add", "ablate", "random")
+    recalls = [
+        found["recall"]
+        for kind, found in refusal.items()
+        if kind.startswith(kinds) and found["true"] >= 8
+    ]
+    assert len(recalls) >= 5
+    assert round(min(recalls), 2) == MEASURED["recall_low"]
+    assert round(max(recalls), 2) == MEASURED["recall_high"]
 
 
 def test_there_are_labels_enough(rows: list[coherence.Labelled]) -> None:

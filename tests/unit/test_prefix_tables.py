@@ -120,7 +120,7 @@ def test_the_table_tells_rate_effect_and_what_turned() -> None:
     assert list(rows["changed"]) == [1.0, 0.0, 0.0]
     assert list(rows["to_refusal"]) == [1.0, 0.0, 0.0]
     assert (rows["to_no_refusal"] == 0).all()
-    assert "1 of 3 effects lie otherwise" in prefix_sentence(table)
+    assert "of 3 intervals of effects 1 lie on another side of zero" in prefix_sentence(table)
 
 
 def test_completions_of_unknown_length_are_counted_and_left_out() -> None:
