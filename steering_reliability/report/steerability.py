@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from steering_reliability.report import labels
@@ -14,6 +15,7 @@ from steering_reliability.results.steerability import (
     STEERABILITY_COLUMNS,
     STEERABILITY_SUMMARY_COLUMNS,
 )
+from steering_reliability.statistics import critical_value
 
 FIRST_TOKEN, WRITTEN = MEASURES
 WORST = 5
@@ -30,7 +32,7 @@ class Steerability:
     Attributes:
         overall: a row per (layer, intervention) and split, with the ``alphas`` of the slope, what
             the slope of the written text's refusal score says (``written_...``), and whether the
-            two go opposite ways (``contradicted``).
+            two go opposite ways (``contradicted``: both means clear of 0).
         groups: the same by category and style, of the first token alone.
         worst: of every series the ``WORST`` prompts that go furthest against the steering, with
             their text; by what is written where that contradicts the first token (``measure``).
@@ -56,10 +58,18 @@ def steerability_shown(folder: Path, scores: pd.DataFrame) -> Steerability:
     shown = summary[summary["measure"] == FIRST_TOKEN].merge(alphas, on=_SERIES, how="left")
     whole = shown["group_by"] == "split"
     overall = shown[whole].merge(_written(summary), on=_SERIES, how="left")
-    overall["contradicted"] = overall["slope_mean"] * overall["written_slope_mean"] < 0
+    sides = [_side(overall, name) for name in ("slope", "written_slope")]
+    overall["contradicted"] = sides[0] * sides[1] < 0
     return Steerability(
         labels.records(overall), labels.records(shown[~whole]), _worst(slopes, overall, scores)
     )
+
+
+def _side(rows: pd.DataFrame, slope: str) -> pd.Series[float]:
+    """1 or -1 where the mean slope's 95% interval lies above or below 0, and 0 where neither."""
+    error = rows[f"{slope}_std"] / np.sqrt(rows["n"].clip(lower=1))
+    clear = rows[f"{slope}_mean"].abs() > critical_value(0.95) * error
+    return np.sign(rows[f"{slope}_mean"]).where(clear, 0.0)
 
 
 def _written(summary: pd.DataFrame) -> pd.DataFrame:
