@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from steering_reliability.cells import Cell as Cell
     from steering_reliability.completions import Completion as Completion
     from steering_reliability.directions import Direction as Direction
+    from steering_reliability.directions import import_direction as import_direction
     from steering_reliability.directions import learn_direction as learn_direction
     from steering_reliability.directions import learn_directions as learn_directions
+    from steering_reliability.directions import load_direction as load_direction
+    from steering_reliability.directions import save_direction as save_direction
     from steering_reliability.engine import generate as generate
     from steering_reliability.errors import SteeringError as SteeringError
     from steering_reliability.log_odds import refusal_log_odds as refusal_log_odds
@@ -35,11 +38,14 @@ _HOMES = {
     "Score": "scoring",
     "SteeringError": "errors",
     "generate": "engine",
+    "import_direction": "directions",
     "learn_direction": "directions",
     "learn_directions": "directions",
+    "load_direction": "directions",
     "load_model": "models.loaded",
     "load_prompts": "prompts",
     "refusal_log_odds": "log_odds",
+    "save_direction": "directions",
     "score": "scoring",
     "screen": "screening",
 }

@@ -6,8 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steering_reliability.errors import SteeringError
+
+if TYPE_CHECKING:
+    from steering_reliability.models.loaded import LoadedModel
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +83,22 @@ def _parser() -> argparse.ArgumentParser:
     screen.add_argument("--alphas", type=float, nargs="+", default=[2.0], metavar="ALPHA")
     screen.add_argument("--csv", type=Path, metavar="FILE", help="write the table too")
     screen.set_defaults(run=_screen)
+
+    imported = commands.add_parser(
+        "import-direction",
+        help="make a direction for direction.file of a vector that was made elsewhere",
+        epilog="one unit of alpha is measured on the last 64 prompts, as where a level learns",
+    )
+    imported.add_argument("vector", type=Path, help=".pt, .pth, .npy or .safetensors")
+    imported.add_argument("--layer", type=int, required=True, metavar="N", help="from 0")
+    imported.add_argument("--model", default="embedded", help="as pytest's --steer-model")
+    imported.add_argument(
+        "--configs", type=Path, metavar="FOLDER", help="the level's, whose models/ are profiles"
+    )
+    imported.add_argument("--prompts", default=None, metavar="SOURCE", help="harm_train by default")
+    imported.add_argument("--tensor", metavar="NAME", help="where the file holds several")
+    imported.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.safetensors")
+    imported.set_defaults(run=_import_direction)
 
     store = commands.add_parser("store", help="look after the stored completions")
     store.add_argument("action", choices=("stats", "verify", "prune"))
@@ -164,7 +184,6 @@ def _compare(chosen: argparse.Namespace) -> int:
 def _screen(chosen: argparse.Namespace) -> int:
     from steering_reliability.config.profile import shipped_configs
     from steering_reliability.directions import learn_directions
-    from steering_reliability.models.loaded import load_model
     from steering_reliability.prompts import load_prompts
     from steering_reliability.results.atomic import write_csv
     from steering_reliability.screening import screen
@@ -172,13 +191,42 @@ def _screen(chosen: argparse.Namespace) -> int:
     shipped = shipped_configs().parent / "prompts"
     harmful = load_prompts(chosen.harmful or shipped / "harm_train.jsonl", limit=2 * chosen.prompts)
     benign = load_prompts(chosen.benign or shipped / "benign_train.jsonl", limit=chosen.prompts)
-    model = load_model(chosen.model, announce=print)
+    model = _load(chosen.model)
     directions = learn_directions(model, harmful[::2], range(model.n_layers))
     table = screen(model, [*directions.values()], harmful[1::2], benign, alphas=chosen.alphas)
     print(table.drop(columns=["direction"]).to_string(index=False, float_format="{:.2f}".format))
     if chosen.csv is not None:
         write_csv(chosen.csv, table)
     return 0
+
+
+def _import_direction(chosen: argparse.Namespace) -> int:
+    from steering_reliability.config.profile import shipped_configs
+    from steering_reliability.config.sections import LearnFrom
+    from steering_reliability.directions import import_direction, save_direction
+    from steering_reliability.prompts import load_prompts
+
+    shipped = shipped_configs().parent / "prompts"
+    prompts = load_prompts(chosen.prompts or shipped / "harm_train.jsonl")[-LearnFrom().last :]
+    model = _load(chosen.model, chosen.configs)
+    direction = import_direction(
+        model, chosen.vector, layer=chosen.layer, prompts=prompts, tensor=chosen.tensor
+    )
+    save_direction(direction, chosen.output)
+    print(
+        f"layer {direction.layer}: norm {direction.raw_norm:.3g} of a median residual norm "
+        f"{direction.residual_norm:.3g} on {len(prompts)} prompts"
+    )
+    print(chosen.output)
+    return 0
+
+
+def _load(name: str, configs: Path | None = None) -> LoadedModel:
+    from steering_reliability.config import load_profile
+    from steering_reliability.models.loaded import load_model
+
+    profile = load_profile(name, configs)
+    return load_model(profile.source, profile=profile, announce=print)
 
 
 def _store(chosen: argparse.Namespace) -> int:

@@ -6,13 +6,13 @@ Needs pydantic and yaml, neither torch nor pandas: pytest collects with it.
 from __future__ import annotations
 
 from steering_reliability.config.folder import find_levels
-from steering_reliability.config.level import LevelConfig, load_level, resolve_layers
+from steering_reliability.config.layers import LayersFrom, resolve_layers
+from steering_reliability.config.level import LevelConfig, load_level
 from steering_reliability.config.profile import ModelProfile, Slots, load_profile
 from steering_reliability.config.sections import (
     ControlSettings,
     DirectionSettings,
     GenerationSettings,
-    LayersFrom,
     LearnFrom,
     PrefixPair,
     PromptSettings,

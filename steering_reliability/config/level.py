@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,22 +23,27 @@ from pydantic import (
 
 from steering_reliability.cells import Intervention
 from steering_reliability.claims import CLAIM_SETTINGS
-from steering_reliability.config.reading import ModelsByKey, Settings, read_yaml, validate, wrong
+from steering_reliability.config.layers import LayersFrom, read_layers, resolve_layers
+from steering_reliability.config.reading import (
+    ModelsByKey,
+    NonEmpty,
+    Settings,
+    read_yaml,
+    refuse_repeats,
+    validate,
+    wrong,
+)
 from steering_reliability.config.sections import (
     ConfirmSettings,
     ControlSettings,
     DecisionSettings,
     DirectionSettings,
     GenerationSettings,
-    LayersFrom,
-    NonEmpty,
     ProbeSettings,
     PromptBaseline,
     PromptSettings,
     SanitySettings,
     ScoringSettings,
-    read_layers,
-    refuse_repeats,
 )
 from steering_reliability.errors import SteeringError
 from steering_reliability.prompts import FILE_SUFFIXES, Prompt, load_prompts
@@ -144,7 +148,8 @@ class LevelConfig(Settings):
 
     @model_validator(mode="after")
     def _what_is_named_exists(self) -> LevelConfig:
-        self._check_split("direction.learn_from.split", self.direction.learn_from.split)
+        if self._uses_learn_from:
+            self._check_split("direction.learn_from.split", self.direction.learn_from.split)
         if self.controls.names:
             self._check_split("controls.split", self.controls.split)
         for alpha in self.controls.alphas or ():
@@ -234,6 +239,12 @@ class LevelConfig(Settings):
             raise wrong(alpha, f"an alpha of this level: {known}", key=key)
 
     @property
+    def _uses_learn_from(self) -> bool:
+        """A saved direction learns nothing, but placebo pairs and a screen need prompts too."""
+        screens = self.decision is not None and self.decision.screen > 0
+        return self.direction.file is None or screens or "direction_is_real" in self.claims
+
+    @property
     def reads(self) -> set[str]:
         """The levels whose decisions it goes on from."""
         reads = {self.layers.level} if isinstance(self.layers, LayersFrom) else set()
@@ -313,28 +324,19 @@ def load_level(path: str | Path) -> LevelConfig:
     path = Path(path)
     config = validate(LevelConfig, read_yaml(path, "a level"), path)
     config._path = path
+    _refuse_unused_learning(config)
     return config
 
 
-def resolve_layers(layers: Sequence[int | float], n_layers: int, where: str) -> list[int]:
-    """Layer indices of layers and depths: depth 0.4 of a model of 30 blocks is layer 12.
-
-    Args:
-        layers: indices from 0, or depths between 0 and 1.
-        n_layers: number of blocks of the model.
-        where: file and key, for the error.
-
-    Raises:
-        SteeringError: the model has no such layer.
-    """
-    indices = []
-    for layer in layers:
-        index = layer if isinstance(layer, int) else min(round(layer * n_layers), n_layers - 1)
-        if not 0 <= index < n_layers:
-            raise SteeringError(
-                f"{where}: found {layer}, expected a layer from 0 to {n_layers - 1} (the model "
-                f"has {n_layers}); name one of those or a depth such as 0.4"
-            )
-        indices.append(index)
-    # Two depths may be one layer of a small model.
-    return list(dict.fromkeys(indices))
+def _refuse_unused_learning(config: LevelConfig) -> None:
+    # Not by a validator: what a run's manifest holds has every default filled in, and is read too.
+    if config.direction.file is None:
+        return
+    unused = {"method", "pairs", "benign_contrast", "at"}
+    unused |= set() if config._uses_learn_from else {"learn_from"}
+    found = ", ".join(sorted(unused & config.direction.model_fields_set))
+    if found:
+        raise SteeringError(
+            f"{config.path}: direction.file: found beside {found}, expected without, since a saved "
+            "direction is not learned; leave out the one or the other"
+        )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from steering_reliability.config.reading import Settings, read_yaml, validate, wrong
-
-NonEmpty = Annotated[str, Field(min_length=1)]
+from steering_reliability.config.reading import NonEmpty, Settings, read_yaml, validate, wrong
 
 
 class Slots(Settings):

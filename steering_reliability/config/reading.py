@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from steering_reliability.errors import SteeringError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+NonEmpty = Annotated[str, Field(min_length=1)]
 
 _CUSTOM = "steering"
 _TYPE_PHRASES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -42,6 +44,13 @@ def wrong(found: object, expected: str, key: str = "") -> PydanticCustomError:
     """The error for a validator to raise; ``key`` is where below the validated field it belongs."""
     text = f"found {shown(found)}, expected {expected}"
     return PydanticCustomError(_CUSTOM, "{text}", {"text": text, "key": key})
+
+
+def refuse_repeats(values: Sequence[object]) -> None:
+    """Raise for the first value of a list that it already held."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise wrong(value, "each value once", key=f"[{index}]")
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:

@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, TypeAdapter, field_validator, model_validator
+from pydantic import Field, PlainValidator, field_validator, model_validator
 
 from steering_reliability.cells import Intervention
-from steering_reliability.config.reading import Settings, wrong
+from steering_reliability.config.layers import read_layer
+from steering_reliability.config.reading import NonEmpty, Settings, refuse_repeats, wrong
 from steering_reliability.judge_names import EXPECTED, RULES, is_judge
-
-NonEmpty = Annotated[str, Field(min_length=1)]
-
-
-def _read_layer(value: object) -> int | float:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, float) and 0 < value < 1:
-        return value
-    raise wrong(value, "a layer (0 or more) or a depth between 0 and 1")
-
-
-def read_layers(value: object) -> list[int | float] | LayersFrom:
-    """The value of ``layers``: a list, or a mapping that points to a decision."""
-    if isinstance(value, LayersFrom):
-        return value
-    if isinstance(value, dict):
-        return LayersFrom.model_validate(value)
-    return _read_layer_list(value, "a list of layers or depths, or a mapping with from and default")
-
-
-def _read_layer_list(
-    value: object, expected: str = "a list of layers or depths"
-) -> list[int | float]:
-    if not isinstance(value, list) or not value:
-        raise wrong(value, expected)
-    layers = _LAYERS.validate_python(value)
-    refuse_repeats(layers)
-    return layers
 
 
 def _read_per_split(value: object) -> int | Literal["all"]:
@@ -49,24 +18,6 @@ def _read_per_split(value: object) -> int | Literal["all"]:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     raise wrong(value, "a whole number of at least 1, or all")
-
-
-def refuse_repeats(values: Sequence[object]) -> None:
-    """Raise for the first value of a list that it already held."""
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise wrong(value, "each value once", key=f"[{index}]")
-
-
-Layer = Annotated[int | float, PlainValidator(_read_layer)]
-_LAYERS: TypeAdapter[list[int | float]] = TypeAdapter(list[Layer])
-
-
-class LayersFrom(Settings):
-    """Layers that an earlier level's decision names, and those to take while there is none."""
-
-    level: NonEmpty = Field(alias="from")
-    default: Annotated[list[int | float], PlainValidator(_read_layer_list)]
 
 
 class SplitSource(Settings):
@@ -134,7 +85,8 @@ class DirectionSettings(Settings):
             ``pairs`` is held against; the package's own where there are none.
         benign_contrast: a file in the prompts' folder, apart from the level's splits; the report
             tells how much of the direction the same prefixes explain on its first prompts.
-        learn_from: the learning prompts.
+        learn_from: the learning prompts; with ``file``, those that placebo pairs and a screen
+            are read on.
         at: tokens whose activations are compared.
         alpha_unit: one unit of alpha as a fraction of the median residual norm; the model
             profile's where there is none.
@@ -148,6 +100,13 @@ class DirectionSettings(Settings):
     learn_from: LearnFrom = LearnFrom()
     at: Literal["response", "last_prompt"] = "response"
     alpha_unit: float | None = Field(default=None, gt=0, le=1)
+
+    @field_validator("file")
+    @classmethod
+    def _only_the_layer_is_filled_in(cls, file: str | None) -> str | None:
+        if file is not None and set("{}") & set(file.replace("{layer}", "")):
+            raise wrong(file, "a file's name; only {layer} may stand in braces")
+        return file
 
 
 class GenerationSettings(Settings):
@@ -259,7 +218,7 @@ class DecisionSettings(Settings):
 class OperatingPoint(Settings):
     """A steered cell, where no level has chosen one."""
 
-    layer: Annotated[int | float, PlainValidator(_read_layer)]
+    layer: Annotated[int | float, PlainValidator(read_layer)]
     intervention: Literal["add", "ablate"] = "add"
     alpha: float = Field(gt=0, allow_inf_nan=False)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from steering_reliability.directions.formats import check_direction as check_direction
     from steering_reliability.directions.formats import load_direction as load_direction
     from steering_reliability.directions.formats import save_direction as save_direction
+    from steering_reliability.directions.imported import import_direction as import_direction
     from steering_reliability.directions.placebo import PLACEBO_PAIRS as PLACEBO_PAIRS
     from steering_reliability.directions.placebo import benign_share as benign_share
     from steering_reliability.directions.placebo import compare_to_placebo as compare_to_placebo
@@ -41,6 +42,7 @@ _HOMES = {
     "collect_contrasts": "contrastive",
     "compare_to_placebo": "placebo",
     "diagnose": "diagnostics",
+    "import_direction": "imported",
     "learn_direction": "contrastive",
     "learn_directions": "contrastive",
     "load_direction": "formats",

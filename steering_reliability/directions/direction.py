@@ -33,8 +33,8 @@ class Direction:
         raw_norm: norm before normalising, in the units of the residual stream.
         residual_norm: median norm of the residual stream at that layer, over the learning prompts
             and all response tokens of both prefixes.
-        method: ``"contrastive_prefix"``, or how a control was made: ``"random"``, ``"shuffled"``,
-            ``"reversed"``.
+        method: ``"contrastive_prefix"``, ``"imported"`` where it was made elsewhere, or how a
+            control was made: ``"random"``, ``"shuffled"``, ``"reversed"``.
         model_fingerprint: identifies the model it was learned on.
         template_hash: identifies chat template and system prompt.
         prompts_hash: identifies the learning prompts.

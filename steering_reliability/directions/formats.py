@@ -45,7 +45,11 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def save_direction(direction: Direction, path: Path | str) -> None:
-    """Write a direction to a safetensors file, atomically; equal directions give equal bytes."""
+    """Write a direction to a safetensors file, atomically; equal directions give equal bytes.
+
+    Raises:
+        SteeringError: the file can't be written.
+    """
     write_tensors(Path(path), {"vector": direction.vector}, FORMAT, direction.describe())
 
 
@@ -55,7 +59,7 @@ def load_direction(
     """Read a direction.
 
     Args:
-        path: what ``save_direction`` wrote.
+        path: what ``save_direction`` wrote; ``import_direction`` reads other files.
         model: what it will steer, if that is to be checked: a loaded model (by fingerprint and
             width), or its facts (number of layers and width).
         layer: the layer it is wanted for, if that is to be checked.
@@ -102,7 +106,11 @@ def check_direction(
         SteeringError: as ``load_direction``, but for the vector's values.
     """
     path = Path(path)
-    described, shapes = read_header(path, FORMAT)
+    command = (
+        f"import-direction {path} --layer {'N' if layer is None else layer} -o OUT.safetensors"
+    )
+    advice = f"make one of a plain vector with `steering-reliability {command}`"
+    described, shapes = read_header(path, FORMAT, advice)
     for key, kind in _KINDS.items():
         if key not in described:
             raise _refusal(path, key, "nothing", "a value", "save the direction again")
@@ -134,12 +142,26 @@ def check_direction(
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], kind: str, described: Mapping[str, Any]
 ) -> None:
-    """Write tensors by name and their description to a safetensors file, atomically."""
+    """Write tensors by name and their description to a safetensors file, atomically.
+
+    Raises:
+        SteeringError: the file can't be written.
+    """
     from safetensors.numpy import save
 
     # One metadata key: safetensors writes several in random order.
     metadata = {kind: json.dumps({"version": FORMAT_VERSION, **described}, sort_keys=True)}
     content = save({name: t.contiguous().numpy() for name, t in tensors.items()}, metadata)
+    try:
+        _write_atomically(path, content)
+    except OSError as error:
+        raise SteeringError(
+            f"{path}: found no place to write to ({error.strerror or error}), expected a file in "
+            "a folder with space; choose another"
+        ) from error
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
@@ -154,8 +176,15 @@ def write_tensors(
         Path(temporary).unlink(missing_ok=True)
 
 
-def read_header(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, tuple[list[int], str]]]:
+def read_header(
+    path: Path, kind: str, advice: str = ""
+) -> tuple[dict[str, Any], dict[str, tuple[list[int], str]]]:
     """A file's description, and shape and dtype of each of its tensors.
+
+    Args:
+        path: the file.
+        kind: what it should be: the metadata key of its description.
+        advice: what to do where it is another kind of file.
 
     Raises:
         SteeringError: there is no such file, or it isn't a safetensors file of that kind.
@@ -163,14 +192,16 @@ def read_header(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, tuple[
     from safetensors import SafetensorError, safe_open
 
     wanted = f"a safetensors file with the metadata key {kind!r}"
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise SteeringError(f"{path}: found {found}, expected {wanted}; check the path")
+    wanted += f"; {advice}" if advice else ""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             names = file.keys()
             slices = {name: file.get_slice(name) for name in names}
             shapes = {name: (s.get_shape(), str(s.get_dtype())) for name, s in slices.items()}
-    except FileNotFoundError as error:
-        raise SteeringError(f"{path}: no such file, expected {wanted}") from error
     except (SafetensorError, OSError) as error:
         raise SteeringError(f"{path}: not readable ({error}), expected {wanted}") from error
     try:

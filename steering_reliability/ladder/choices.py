@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from steering_reliability.cells import GOALS, Cell, Goal
-from steering_reliability.config import LevelConfig, ModelProfile
+from steering_reliability.config import LayersFrom, LevelConfig, ModelProfile
 from steering_reliability.config import resolve_layers as layers_in_model
-from steering_reliability.config.sections import ConfirmSettings, LayersFrom
+from steering_reliability.config.sections import ConfirmSettings
 from steering_reliability.layer_choices import NAMED, LayerChoice
 from steering_reliability.models.sources import ModelFacts
 

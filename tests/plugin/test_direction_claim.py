@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pandas as pd
+import torch
 from projects import Project
 
+import steering_reliability as sr
 from benchmarks.recompute import __main__ as recompute
 
 TEST = """
@@ -66,4 +68,27 @@ def test_controls_of_the_level_have_their_part(project: Project) -> None:
     assert all("placebo_agreement" in d["diagnostics"] for d in manifest["directions"])
     assert all("benign_share" not in d["diagnostics"] for d in manifest["directions"])
     # The second implementation knows of directions and controls what the run's files tell.
+    assert recompute.main([str(project.folder())]) == 0
+
+
+def test_an_imported_vector_is_decided_by_its_controls(project: Project) -> None:
+    prompts = sr.load_prompts(project.prompts / "harm_train.jsonl")
+    model = sr.load_model(str(project.model), device="cpu")
+    vector = torch.linspace(-1, 2, model.d_model)
+    for layer in (1, 2):
+        direction = sr.import_direction(model, vector, layer=layer, prompts=prompts)
+        path = project.experiments / "configs" / f"layer{layer}.safetensors"
+        sr.save_direction(direction, path)
+    saved = {"file": "layer{layer}.safetensors"}
+    manifest, verdicts = run(project, direction=saved)
+    assert [direction["method"] for direction in manifest["directions"]] == ["imported"] * 2
+    assert all(direction["pairs"] == [] for direction in manifest["directions"])
+    assert [v["outcome"] for v in verdicts] == ["inconclusive"] * 2
+    assert all(v["details"]["agreement_of_pairs"] == "unknown" for v in verdicts)
+    assert "imported" in (project.folder() / "report.html").read_text(encoding="utf-8")
+
+    controls = {"random": 2, "split": "harm_test"}
+    _, verdicts = run(project, direction=saved, controls=controls, claims={"beats_controls": {}})
+    assert all(v["details"]["agreement_of_pairs"] == "unknown" for v in verdicts)
+    assert all(v["outcome"] == v["details"]["beats_controls"] for v in verdicts)
     assert recompute.main([str(project.folder())]) == 0

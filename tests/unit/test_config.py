@@ -948,3 +948,49 @@ def test_only_random_directions_control_an_ablation(write_level: WriteLevel) -> 
     level = load_level(write_level(ablates | {"controls": controls | {"random": 2}}))
     assert level.controls.names_at("ablate", 2) == ["random-1", "random-2"]
     assert level.controls.names_at("ablate", 1) == []
+
+
+@pytest.mark.parametrize(
+    ("beside", "named"),
+    [
+        ({"pairs": [{"refusal": "No.", "compliance": "Yes."}]}, "pairs"),
+        ({"learn_from": {"split": "harm_train", "last": 64}}, "learn_from"),
+        ({"at": "response", "method": "contrastive_prefix"}, "at, method"),
+        ({"benign_contrast": "benign_train.jsonl"}, "benign_contrast"),
+    ],
+)
+def test_a_saved_direction_is_not_learned(
+    write_level: WriteLevel, beside: dict[str, Any], named: str
+) -> None:
+    path = write_level(LEVEL | {"direction": {"file": "layer{layer}.safetensors", **beside}})
+    assert error_of(path) == (
+        f"my_level.yaml: direction.file: found beside {named}, expected without, since a saved "
+        "direction is not learned; leave out the one or the other"
+    )
+
+
+def test_what_a_manifest_says_of_a_saved_direction_is_read_again(write_level: WriteLevel) -> None:
+    level = load_level(write_level(LEVEL | {"direction": {"file": "layer{layer}.safetensors"}}))
+    assert LevelConfig.model_validate(level.as_dict()).direction == level.direction
+
+
+def test_a_saved_direction_asks_for_learning_prompts_only_where_they_are_read(
+    write_level: WriteLevel,
+) -> None:
+    prompts = {"per_split": 1, "splits": {"harm_test": "harm_test.jsonl"}}
+    level = LEVEL | {"direction": {"file": "d.safetensors"}, "prompts": prompts}
+    assert load_level(write_level(level)).direction.file == "d.safetensors"
+    level |= {"claims": {"direction_is_real": {}}}
+    assert "direction.learn_from.split: found 'harm_train', expected a split" in error_of(
+        write_level(level)
+    )
+    level["direction"] = level["direction"] | {"learn_from": {"split": "harm_test"}}
+    assert load_level(write_level(level)).direction.learn_from.split == "harm_test"
+
+
+@pytest.mark.parametrize("file", ["nope{lyr}.safetensors", "{layer}-{}.safetensors", "a}"])
+def test_only_the_layer_is_filled_in(write_level: WriteLevel, file: str) -> None:
+    assert error_of(write_level(LEVEL | {"direction": {"file": file}})) == (
+        f"my_level.yaml: direction.file: found {file!r}, expected a file's name; only {{layer}} "
+        "may stand in braces"
+    )

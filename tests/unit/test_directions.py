@@ -639,7 +639,7 @@ def test_a_failed_save_leaves_the_file_that_was_there(
         raise OSError("no space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(SteeringError, match="no space"):
         save_direction(some_direction(1), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -78,3 +78,19 @@ def test_a_file_that_is_not_there_is_one_line(level: Path, tmp_path: Path) -> No
     with pytest.raises(SteeringError, match=r"layer1\.safetensors") as caught:
         plan(level, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(level: Path, tmp_path: Path) -> None:
+    (level.parent / "vectors" / "layer1.safetensors").mkdir(parents=True)
+    with pytest.raises(SteeringError, match=r"layer1\.safetensors: found a folder, expected") as e:
+        plan(level, tmp_path)
+    assert "\n" not in str(e.value)
+
+
+def test_a_plain_vector_is_told_how_to_become_a_direction(level: Path, tmp_path: Path) -> None:
+    path = level.parent / "vectors" / "layer1.safetensors"
+    path.parent.mkdir()
+    torch.save(torch.ones(D_MODEL), path)
+    with pytest.raises(SteeringError) as caught:
+        plan(level, tmp_path)
+    assert f"`steering-reliability import-direction {path} --layer 1 -o" in str(caught.value)
