@@ -236,12 +236,9 @@ class SteeringSession:
                 self.problems.append(str(error))
 
     def _check_store(self) -> None:
-        from steering_reliability.results.database import set_aside
-        from steering_reliability.results.store import CompletionStore
+        from steering_reliability.results.mending import mend_store
 
-        path = ArtifactPaths(self.artifacts).store
-        try:
-            CompletionStore(path).close()
-        except SteeringError:
-            if not self.config.getoption("steer_fresh") or set_aside(path) is None:
-                raise
+        fresh = self.config.getoption("steer_fresh")
+        mended = mend_store(ArtifactPaths(self.artifacts).store, fresh=fresh)
+        if mended is not None:
+            self.announce(mended)
