@@ -129,6 +129,7 @@ class SteeringSession:
         for plan in plans:
             level_judge(plan.config)
             resolve_source(plan.profile.source, self.announce)
+            self._tell_replaced(plan)
         self._check_store()
 
     def model(self) -> LoadedModel:
@@ -234,6 +235,23 @@ class SteeringSession:
                 )
             except SteeringError as error:
                 self.problems.append(str(error))
+
+    def _tell_replaced(self, plan: LevelPlan) -> None:
+        """Say that a run folder is another model's, whose name is the same."""
+        from steering_reliability.ladder.index import read_index
+        from steering_reliability.models.sources import is_same_source
+
+        paths = ArtifactPaths(self.artifacts)
+        try:
+            former = str(read_index(paths.index(plan)).model["source"])
+        except (SteeringError, KeyError):
+            return
+        if paths.run(plan).exists() and not is_same_source(former, plan.profile.source):
+            self.announce(
+                f"{paths.run(plan)}: found results of another model of that name, {former}, which "
+                "this run replaces; to keep both, write a profile with a name of its own into "
+                "configs/models/ or choose --steer-artifacts"
+            )
 
     def _check_store(self) -> None:
         from steering_reliability.results.mending import mend_store
