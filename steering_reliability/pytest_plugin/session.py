@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from steering_reliability.results.run import RunData
 
 SESSION: pytest.StashKey[SteeringSession] = pytest.StashKey()
+SHORTENED = 80
+"""Characters of an error that is told again."""
+
+Made = TypeVar("Made")
 VERDICTS: pytest.StashKey[list[Any]] = pytest.StashKey()
 
 
@@ -64,6 +69,8 @@ class SteeringSession:
         self._works: dict[str, LevelWork] = {}
         self._scorers: dict[str, Scorer] = {}
         self._model: LoadedModel | None = None
+        self._failures: dict[str, str] = {}
+        self._told: dict[str, str] = {}
 
     @property
     def is_distributed(self) -> bool:
@@ -136,7 +143,7 @@ class SteeringSession:
         """The model, loaded at first use."""
         if self._model is None:
             started = time.monotonic()
-            self._model = self._load_model()
+            self._model = self._once("model", self._load_model)
             self.add_time("model", time.monotonic() - started)
         return self._model
 
@@ -157,21 +164,33 @@ class SteeringSession:
     def work(self, level: str) -> LevelWork:
         """A level at work; its model and directions are there at the first call."""
         if level not in self._works:
-            with loading():
-                from steering_reliability.ladder.work import LevelWork
-
-            plan = self.plan(level)
-            self._works[level] = LevelWork(
-                plan,
-                self.model(),
-                ArtifactPaths(self.artifacts),
-                self.run_id,
-                fresh=self.config.getoption("steer_fresh"),
-                alone=not self.is_worker,
-                on_progress=lambda progress: self.on_progress(progress),
-            )
+            self._works[level] = self._once(f"level {level}", lambda: self._new_work(level))
             self._works[level].expect(self.expected.get(level, ()))
         return self._works[level]
+
+    def _new_work(self, level: str) -> LevelWork:
+        with loading():
+            from steering_reliability.ladder.work import LevelWork
+
+        return LevelWork(
+            self.plan(level),
+            self.model(),
+            ArtifactPaths(self.artifacts),
+            self.run_id,
+            fresh=self.config.getoption("steer_fresh"),
+            alone=not self.is_worker,
+            on_progress=lambda progress: self.on_progress(progress),
+        )
+
+    def _once(self, what: str, make: Callable[[], Made]) -> Made:
+        """What one test could not get, the next doesn't wait for: it fails for the same reason."""
+        if what in self._failures:
+            raise SteeringError(self._failures[what])
+        try:
+            return make()
+        except SteeringError as error:
+            self._failures[what] = str(error)
+            raise
 
     def scorer(self, level: str) -> Scorer:
         """A level's scorer, one for all its tests, so that each text is scored once."""
@@ -210,6 +229,16 @@ class SteeringSession:
         """Take a worker's timings; workers run side by side, so the longest counts."""
         for phase, seconds in timings.items():
             self.timings[phase] = max(self.timings.get(phase, 0.0), seconds)
+
+    def tell_once(self, report: Any) -> None:
+        """Shorten an error that another test was told in full, in this process or another."""
+        if not getattr(report, transport.ERROR_ATTRIBUTE, False):
+            return
+        message = str(report.longrepr)
+        first = self._told.setdefault(message, report.nodeid)
+        if first != report.nodeid:
+            short = textwrap.shorten(message, SHORTENED, placeholder=" …")
+            report.longrepr = f"{short} (as in {first.rpartition('::')[2]}, in full there)"
 
     def take_report(self, report: Any) -> None:
         """Note what a test found; the report may come from another process."""
