@@ -7,6 +7,7 @@ their checksums say which of them are what was written.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -23,6 +24,7 @@ from steering_reliability.results.database import (
     patiently,
     set_aside,
 )
+from steering_reliability.results.owners import is_dead
 from steering_reliability.results.records import (
     DamagedRecordError,
     StoredCompletion,
@@ -55,8 +57,8 @@ def mend_store(path: Path, *, fresh: bool = False) -> str | None:
         where the store is sound.
 
     Raises:
-        SteeringError: nothing can be read of it and ``fresh`` is off, it is another program's,
-            or it cannot be written.
+        SteeringError: nothing can be read of it and ``fresh`` is off, another process is adding
+            to it, it is another program's, or it cannot be written.
     """
     from filelock import FileLock
 
@@ -88,6 +90,11 @@ def _first_problem(db: sqlite3.Connection, path: Path) -> UnusableStoreError | N
 
 
 def _replace(path: Path, damage: UnusableStoreError, fresh: bool) -> str:
+    if _is_at_work(path):
+        raise SteeringError(
+            f"{path}: found {damage.found} and another process that adds to it, expected none: let "
+            "it end and run again"
+        )
     rescued = path.with_name(path.name + ".mending")
     _remove(rescued)
     try:
@@ -106,6 +113,16 @@ def _replace(path: Path, damage: UnusableStoreError, fresh: bool) -> str:
         f"{path}: found {damage.found}; it is kept as {aside.name if aside else path.name}, "
         f"and {carried if kept else 'nothing in it can be read'}"
     )
+
+
+def _is_at_work(path: Path) -> bool:
+    """Whether a process is generating for a store: it would go on writing to what is set aside."""
+    try:
+        with explained(path), closing(open_database(path)) as db:
+            query = "SELECT DISTINCT owner FROM leases WHERE expires > ?"
+            return any(not is_dead(owner) for (owner,) in db.execute(query, [time.time()]))
+    except UnusableStoreError:
+        return False
 
 
 def _carry_over(path: Path, rescued: Path) -> int:

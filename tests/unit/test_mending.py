@@ -12,6 +12,7 @@ import pytest
 from steering_reliability.errors import SteeringError
 from steering_reliability.results.database import SCHEMA_VERSION
 from steering_reliability.results.mending import mend_store
+from steering_reliability.results.owners import new_owner
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.store import CompletionStore
 
@@ -128,6 +129,19 @@ def test_where_nothing_can_be_read_it_is_set_aside_if_all_is_to_be_fresh(
     assert told.endswith("it is kept as store.sqlite.aside-1, and nothing in it can be read")
     assert aside(path).read_bytes() == content
     assert kept(path) == {}
+
+
+def test_a_store_that_is_added_to_is_left_until_that_ends(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE completions SET record = ? WHERE rowid = 5", [b"{}"])
+    db.close()
+    with CompletionStore(path) as store:
+        mine = new_owner()
+        store.lease(["wanted"], mine, 60)
+        with pytest.raises(SteeringError, match="another process that adds to it, expected none"):
+            mend_store(path, fresh=True)
+        store.release(mine)
+    assert mend_store(path) is not None
 
 
 def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
