@@ -121,7 +121,8 @@ def _is_at_work(path: Path) -> bool:
         with explained(path), closing(open_database(path)) as db:
             query = "SELECT DISTINCT owner FROM leases WHERE expires > ?"
             return any(not is_dead(owner) for (owner,) in db.execute(query, [time.time()]))
-    except UnusableStoreError:
+    except (UnusableStoreError, TypeError, ValueError, AttributeError):
+        # A damaged lease names no process.
         return False
 
 

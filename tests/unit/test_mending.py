@@ -144,6 +144,14 @@ def test_a_store_that_is_added_to_is_left_until_that_ends(path: Path) -> None:
     assert mend_store(path) is not None
 
 
+def test_a_damaged_lease_is_nobodys(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE completions SET record = ? WHERE rowid = 5", [b"{}"])
+        db.execute("INSERT INTO leases VALUES ('wanted', x'00ff', 4e9)")
+    db.close()
+    assert mend_store(path) is not None
+
+
 def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     with sqlite3.connect(path) as db:
