@@ -230,11 +230,15 @@ def _load(name: str, configs: Path | None = None) -> LoadedModel:
 
 
 def _store(chosen: argparse.Namespace) -> int:
+    from steering_reliability.results.mending import mend_store
     from steering_reliability.results.store import CompletionStore
 
     path = chosen.artifacts / "store.sqlite"
     if not path.exists():
         raise SteeringError(f"{path}: not there, expected the store of an artifacts folder")
+    mended = mend_store(path) if chosen.action == "prune" else None
+    if mended is not None:
+        print(mended)
     with CompletionStore(path) as store:
         if chosen.action == "stats":
             stats = store.stats()
@@ -246,6 +250,11 @@ def _store(chosen: argparse.Namespace) -> int:
         if chosen.action == "verify":
             problems = store.verify()
             print("\n".join(problems) or "sound")
+            if problems:
+                print(
+                    "the next run sets the store aside and keeps the completions that can still "
+                    "be read, as `steering-reliability store prune` does now"
+                )
             return 1 if problems else 0
         dropped = store.prune(lambda stored: stored.run.get("level") != chosen.level)
         print(f"{dropped} completions forgotten")

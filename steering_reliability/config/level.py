@@ -48,6 +48,9 @@ from steering_reliability.config.sections import (
 from steering_reliability.errors import SteeringError
 from steering_reliability.prompts import FILE_SUFFIXES, Prompt, load_prompts
 
+OWN_MODEL = "embedded"
+"""Name of the model that levels run on where none is named."""
+
 
 class LevelConfig(Settings):
     """One level of the ladder; see the attributes of its parts.
@@ -56,7 +59,7 @@ class LevelConfig(Settings):
         level: name of the level and of its pytest marker.
         question: what the level answers.
         run: name of the run folder, ``{model}`` in it stands for the model's name; by default
-            the level's name.
+            the level's name. Without it, another model's name than `OWN_MODEL` goes to the end.
         layers: layer indices, or depths between 0 and 1, or a mapping that names the level whose
             decision they are taken from.
         interventions: ``add``, ``ablate``.
@@ -307,8 +310,14 @@ class LevelConfig(Settings):
         return load_prompts(file, split=file.stem, limit=limit)
 
     def run_name(self, model: str) -> str:
-        """The run folder's name for a model (a profile's name)."""
-        return self.run.replace("{model}", re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII))
+        """The run folder's name for a model (a profile's name).
+
+        Where ``run`` does not say where the model's name goes, that of another model than the
+        levels' own stands at the end, so that no model's results replace another's.
+        """
+        named = "{model}" in self.run or model == OWN_MODEL
+        pattern = self.run if named else self.run + "_{model}"
+        return pattern.replace("{model}", re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain builtins with every default filled in; fit for JSON and for YAML."""

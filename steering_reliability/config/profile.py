@@ -109,8 +109,14 @@ def load_profile(name_or_source: str, configs_folder: Path | None = None) -> Mod
         profile = _find_profile(name_or_source, folder / "models")
         if profile is not None:
             return profile
-    name = name_or_source.replace("\\", "/").rstrip("/").rpartition("/")[2] or name_or_source
-    return ModelProfile(name=name, source=name_or_source)
+    return ModelProfile(name=_name_of(name_or_source), source=name_or_source)
+
+
+def _name_of(source: str) -> str:
+    """The last part of a folder's path or hub id."""
+    name = source.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    # "." and ".." are names of folders too, but none that results could be told apart by.
+    return Path(source).resolve().name if name in (".", "..") else name or source
 
 
 def _find_profile(name_or_source: str, folder: Path) -> ModelProfile | None:

@@ -115,10 +115,18 @@ def _problem(direction: Direction) -> str | None:
     if vector.ndim != 1 or found.split(",")[0] != "torch.float32 on cpu":
         return f"key 'vector': found {found}, expected torch.float32 on cpu, shape [d_model]"
     norm = float(vector.double().norm())
+    return values_problem(norm, direction.raw_norm, direction.residual_norm)
+
+
+def values_problem(norm: float, raw_norm: float, residual_norm: float) -> str | None:
+    """What is wrong with a direction's numbers, if anything: key, value found, value expected."""
     if not abs(norm - 1) <= _UNIT_TOLERANCE:
-        return f"key 'vector': found a vector of norm {norm:g}, expected a finite unit vector"
-    for name in ("raw_norm", "residual_norm"):
-        value = getattr(direction, name)
+        advice = "divide it by its norm" if 0 < norm < math.inf else "learn it anew"
+        return (
+            f"key 'vector': found a vector of norm {norm:g}, expected a finite unit vector; "
+            f"{advice}"
+        )
+    for name, value in (("raw_norm", raw_norm), ("residual_norm", residual_norm)):
         if not 0 < value < math.inf:
             return f"key {name!r}: found {value}, expected a positive number"
     return None

@@ -1,6 +1,6 @@
 """Directions as files: safetensors, with everything but the vector as JSON in its metadata.
 
-No torch at import time, nor in ``check_direction``: a file can be refused before any model loads.
+No torch at import time, nor in ``check_direction``: a file is refused before any model loads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steering_reliability.directions.direction import NULL_GUARD, Direction, is_null, site_of
+from steering_reliability.directions.direction import (
+    NULL_GUARD,
+    Direction,
+    is_null,
+    site_of,
+    values_problem,
+)
 from steering_reliability.errors import SteeringError
 from steering_reliability.models.sources import ModelFacts
 
@@ -61,7 +67,7 @@ def load_direction(
     Args:
         path: what ``save_direction`` wrote; ``import_direction`` reads other files.
         model: what it will steer, if that is to be checked: a loaded model (by fingerprint and
-            width), or its facts (number of layers and width).
+            width), or its facts (number of layers and width, and that there is a fingerprint).
         layer: the layer it is wanted for, if that is to be checked.
 
     Raises:
@@ -100,11 +106,13 @@ def load_direction(
 def check_direction(
     path: Path | str, model: LoadedModel | ModelFacts | None = None, *, layer: int | None = None
 ) -> dict[str, Any]:
-    """Check a direction's file as far as its header goes, and return what it says of itself.
+    """Check a direction's file without torch, and return what it says of itself.
 
     Raises:
-        SteeringError: as ``load_direction``, but for the vector's values.
+        SteeringError: as ``load_direction``.
     """
+    from safetensors.numpy import load_file
+
     path = Path(path)
     command = (
         f"import-direction {path} --layer {'N' if layer is None else layer} -o OUT.safetensors"
@@ -136,6 +144,10 @@ def check_direction(
             f"at least {NULL_GUARD:g} of residual_norm ({residual_norm:.3g})",
             "normalised, so small a difference is a direction of rounding noise; learn it anew",
         )
+    vector = load_file(path)["vector"].astype("float64")
+    problem = values_problem(float((vector**2).sum() ** 0.5), raw_norm, residual_norm)
+    if problem:
+        raise SteeringError(f"{path}: {problem}")
     return described
 
 
@@ -226,16 +238,20 @@ def _check_model(
     if not 0 <= described["layer"] < model.n_layers:
         expected = f"0 to {model.n_layers - 1} for this model"
         raise _refusal(path, "layer", described["layer"], expected, advice)
-    if isinstance(model, ModelFacts):
-        return
     found = described["model_fingerprint"]
+    if isinstance(model, ModelFacts):
+        if not found:
+            expected = "that of the model it was learned on"
+            raise _refusal(path, "model_fingerprint", found, expected, advice)
+        return
     if found != model.fingerprint:
         expected = f"{model.fingerprint} (this model's)"
         raise _refusal(path, "model_fingerprint", found, expected, advice)
 
 
 def _refusal(path: Path, key: str, found: object, expected: object, advice: str) -> SteeringError:
-    return SteeringError(f"{path}: key {key!r}: found {found}, expected {expected}; {advice}")
+    shown = "nothing" if found == "" else found
+    return SteeringError(f"{path}: key {key!r}: found {shown}, expected {expected}; {advice}")
 
 
 def _number(value: float | None) -> float:

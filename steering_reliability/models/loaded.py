@@ -110,6 +110,7 @@ def load_model(
         SteeringError: no such model, no weights, an unknown device or dtype, a model that
             isn't a decoder with blocks that can be found.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -125,7 +126,7 @@ def load_model(
         model: Any = AutoModelForCausalLM.from_pretrained(
             location, dtype=torch_dtype, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or ["no message"])[0][:200]
         raise SteeringError(
             f"model: {source!r} could not be loaded ({first}); expected 'embedded', a folder "

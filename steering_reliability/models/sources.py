@@ -69,6 +69,13 @@ def is_local_folder(source: str) -> bool:
     return path.exists() or source.startswith((".", "/", "~")) or path.is_absolute()
 
 
+def is_same_source(one: str, other: str) -> bool:
+    """Whether two sources are one hub id or one folder, however its path is written."""
+    if not (is_local_folder(one) and is_local_folder(other)):
+        return one == other
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
 def resolve_source(source: str, announce: Callable[[str], None] | None = None) -> str:
     """Turn a source into what transformers can load, fetching the embedded model if needed.
 

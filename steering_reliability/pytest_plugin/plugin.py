@@ -79,6 +79,7 @@ def pytest_runtest_makereport(
     excinfo = call.excinfo
     if excinfo is not None and isinstance(excinfo.value, SteeringError | fixtures.ClaimFailed):
         report.longrepr = str(excinfo.value)
+        setattr(report, transport.ERROR_ATTRIBUTE, isinstance(excinfo.value, SteeringError))
     verdicts = item.stash.get(VERDICTS, [])
     state = item.config.stash[SESSION]
     level = collection.level_of(item, state.levels)
@@ -110,6 +111,7 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._session.on_report()
+        self._session.tell_once(report)
         self._session.take_report(report)
 
     # The innermost wrapper: the terminal's own, around it, prints the summary.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from steering_reliability.results.run import RunData
 
 SESSION: pytest.StashKey[SteeringSession] = pytest.StashKey()
+SHORTENED = 80
+"""Characters of an error that is told again."""
+
+Made = TypeVar("Made")
 VERDICTS: pytest.StashKey[list[Any]] = pytest.StashKey()
 
 
@@ -64,6 +69,8 @@ class SteeringSession:
         self._works: dict[str, LevelWork] = {}
         self._scorers: dict[str, Scorer] = {}
         self._model: LoadedModel | None = None
+        self._failures: dict[str, str] = {}
+        self._told: dict[str, str] = {}
 
     @property
     def is_distributed(self) -> bool:
@@ -129,13 +136,14 @@ class SteeringSession:
         for plan in plans:
             level_judge(plan.config)
             resolve_source(plan.profile.source, self.announce)
+            self._tell_replaced(plan)
         self._check_store()
 
     def model(self) -> LoadedModel:
         """The model, loaded at first use."""
         if self._model is None:
             started = time.monotonic()
-            self._model = self._load_model()
+            self._model = self._once("model", self._load_model)
             self.add_time("model", time.monotonic() - started)
         return self._model
 
@@ -156,21 +164,33 @@ class SteeringSession:
     def work(self, level: str) -> LevelWork:
         """A level at work; its model and directions are there at the first call."""
         if level not in self._works:
-            with loading():
-                from steering_reliability.ladder.work import LevelWork
-
-            plan = self.plan(level)
-            self._works[level] = LevelWork(
-                plan,
-                self.model(),
-                ArtifactPaths(self.artifacts),
-                self.run_id,
-                fresh=self.config.getoption("steer_fresh"),
-                alone=not self.is_worker,
-                on_progress=lambda progress: self.on_progress(progress),
-            )
+            self._works[level] = self._once(f"level {level}", lambda: self._new_work(level))
             self._works[level].expect(self.expected.get(level, ()))
         return self._works[level]
+
+    def _new_work(self, level: str) -> LevelWork:
+        with loading():
+            from steering_reliability.ladder.work import LevelWork
+
+        return LevelWork(
+            self.plan(level),
+            self.model(),
+            ArtifactPaths(self.artifacts),
+            self.run_id,
+            fresh=self.config.getoption("steer_fresh"),
+            alone=not self.is_worker,
+            on_progress=lambda progress: self.on_progress(progress),
+        )
+
+    def _once(self, what: str, make: Callable[[], Made]) -> Made:
+        """What one test could not get, the next doesn't wait for: it fails for the same reason."""
+        if what in self._failures:
+            raise SteeringError(self._failures[what])
+        try:
+            return make()
+        except SteeringError as error:
+            self._failures[what] = str(error)
+            raise
 
     def scorer(self, level: str) -> Scorer:
         """A level's scorer, one for all its tests, so that each text is scored once."""
@@ -210,6 +230,16 @@ class SteeringSession:
         for phase, seconds in timings.items():
             self.timings[phase] = max(self.timings.get(phase, 0.0), seconds)
 
+    def tell_once(self, report: Any) -> None:
+        """Shorten an error that another test was told in full, in this process or another."""
+        if not getattr(report, transport.ERROR_ATTRIBUTE, False):
+            return
+        message = str(report.longrepr)
+        first = self._told.setdefault(message, report.nodeid)
+        if first != report.nodeid:
+            short = textwrap.shorten(message, SHORTENED, placeholder=" …")
+            report.longrepr = f"{short} (as in {first.rpartition('::')[2]}, in full there)"
+
     def take_report(self, report: Any) -> None:
         """Note what a test found; the report may come from another process."""
         found = transport.verdicts_of(report)
@@ -235,13 +265,27 @@ class SteeringSession:
             except SteeringError as error:
                 self.problems.append(str(error))
 
-    def _check_store(self) -> None:
-        from steering_reliability.results.database import set_aside
-        from steering_reliability.results.store import CompletionStore
+    def _tell_replaced(self, plan: LevelPlan) -> None:
+        """Say that a run folder is another model's, whose name is the same."""
+        from steering_reliability.ladder.index import read_index
+        from steering_reliability.models.sources import is_same_source
 
-        path = ArtifactPaths(self.artifacts).store
+        paths = ArtifactPaths(self.artifacts)
         try:
-            CompletionStore(path).close()
-        except SteeringError:
-            if not self.config.getoption("steer_fresh") or set_aside(path) is None:
-                raise
+            former = str(read_index(paths.index(plan)).model["source"])
+        except (SteeringError, KeyError):
+            return
+        if paths.run(plan).exists() and not is_same_source(former, plan.profile.source):
+            self.announce(
+                f"{paths.run(plan)}: found results of another model of that name, {former}, which "
+                "this run replaces; to keep both, write a profile with a name of its own into "
+                "configs/models/ or choose --steer-artifacts"
+            )
+
+    def _check_store(self) -> None:
+        from steering_reliability.results.mending import mend_store
+
+        fresh = self.config.getoption("steer_fresh")
+        mended = mend_store(ArtifactPaths(self.artifacts).store, fresh=fresh)
+        if mended is not None:
+            self.announce(mended)

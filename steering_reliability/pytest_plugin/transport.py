@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 REPORT_ATTRIBUTE = "steering"
 WORKER_OUTPUT = "steering_timings"
+ERROR_ATTRIBUTE = "steering_error"
 RUN_ID = "steering_run_id"
 
 # Below it execnet, which carries xdist's messages, fails; above, any whole number is fine.

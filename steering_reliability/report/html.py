@@ -188,7 +188,10 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
         size = f"{model['n_layers']} layers, width {model.get('d_model', '?')}"
     splits = data.scores.groupby("split")["prompt_id"].nunique()
     prompts = ", ".join(f"{splits[split]} {split}" for split in ordered_splits(splits.index))
-    counts = manifest.get("counts") or manifest
+    counts = dict(manifest.get("counts") or manifest)
+    if "planned" in counts:
+        # What was generated and reused counts controls and the like too.
+        counts["planned"] += counts.get("planned_beside_grid", 0)
     completions = ", ".join(
         f"{counts[key]:,} {key}" for key in ("planned", "generated", "reused") if key in counts
     )

@@ -39,9 +39,31 @@ _UNWRITABLE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
 }
-_WAY_OUT = "move it away or run with --steer-fresh, and the completions are generated again"
+WAY_OUT = "move it away or run with --steer-fresh, and the completions are generated again"
 
 T = TypeVar("T")
+
+
+class UnusableStoreError(SteeringError):
+    """A store that is damaged or another version's, and may be set aside.
+
+    Attributes:
+        found: what it is, for a line that says what became of it.
+    """
+
+    def __init__(self, path: Path, found: str, expected: str, advice: str) -> None:
+        self.found = found
+        super().__init__(f"{path}: found {found}, expected {expected}{advice}")
+
+
+def damaged(path: Path, reason: str) -> UnusableStoreError:
+    """The error about a store whose bytes are not those that were written."""
+    return UnusableStoreError(
+        path,
+        f"a damaged completion store ({' '.join(reason.split())})",
+        "a whole SQLite file",
+        ": the next run sets it aside and keeps what can still be read",
+    )
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -107,6 +129,14 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _code(error) in _BUSY
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether an error means that the file's bytes are not those that were written."""
+    if not isinstance(error, sqlite3.Error):
+        return False
+    # The Python module's own error, without a code, about a text that is no UTF-8.
+    return _code(error) in _DAMAGED or str(error).startswith("Could not decode to UTF-8")
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turns SQLite's errors about the file into a line that says what to do.
@@ -118,11 +148,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = _code(error)
-        if code in _DAMAGED:
-            raise SteeringError(
-                f"{path}: found a damaged completion store ({error}), expected a whole SQLite"
-                f" file; nothing in it can be reused: {_WAY_OUT}"
-            ) from error
+        if is_damage(error):
+            raise damaged(path, str(error)) from error
         if code in _UNWRITABLE:
             raise SteeringError(_unwritable(path, str(error))) from error
         if code in _BUSY:
@@ -150,9 +177,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             " name another file or move this one away"
         )
     if version != SCHEMA_VERSION:
-        raise SteeringError(
-            f"{path}: found a completion store of version {version}, expected {SCHEMA_VERSION};"
-            f" this version of steering_reliability cannot reuse it: {_WAY_OUT}"
+        raise UnusableStoreError(
+            path,
+            f"a completion store of version {version}",
+            str(SCHEMA_VERSION),
+            f"; this version of steering_reliability cannot reuse it: {WAY_OUT}",
         )
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     # Some network file systems have no WAL; a rollback journal is slower and needs each sync.

@@ -37,7 +37,7 @@ from steering_reliability.results.records import (
     encode,
 )
 
-_ROW = "key, record, checksum, created_at, run"
+ROW = "key, record, checksum, created_at, run"
 _CHUNK = 500
 LEAST_PACED = 50
 """Completions of a run that are enough to tell its pace from."""
@@ -104,7 +104,7 @@ class CompletionStore:
         """The stored ones among the completions with these keys."""
         found: dict[str, StoredCompletion] = {}
         for chunk in _chunks(keys):
-            query = f"SELECT {_ROW} FROM completions WHERE key IN ({_marks(chunk)})"
+            query = f"SELECT {ROW} FROM completions WHERE key IN ({_marks(chunk)})"
             found.update((row[0], self._decoded(row)) for row in self._read(query, chunk))
         return found
 
@@ -116,7 +116,7 @@ class CompletionStore:
         rows = [encode(completion) for completion in completions]
         with self._writing() as db:
             added = db.executemany(
-                f"INSERT INTO completions ({_ROW}) VALUES (?, ?, ?, ?, ?)"
+                f"INSERT INTO completions ({ROW}) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (key) DO NOTHING",
                 rows,
             ).rowcount
@@ -261,7 +261,7 @@ class CompletionStore:
     def _rows(self) -> Iterator[Row]:
         last = 0
         while True:
-            query = f"SELECT rowid, {_ROW} FROM completions WHERE rowid > ? ORDER BY rowid LIMIT ?"
+            query = f"SELECT rowid, {ROW} FROM completions WHERE rowid > ? ORDER BY rowid LIMIT ?"
             rows = self._read(query, [last, _CHUNK])
             if not rows:
                 return

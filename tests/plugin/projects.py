@@ -156,8 +156,8 @@ class Project:
         return self.experiments / "configs" / f"{level}.yaml"
 
     def folder(self, level_run: str = "smoke_test", artifacts: Path | None = None) -> Path:
-        """A level's run folder."""
-        return (artifacts or self.artifacts) / "runs" / level_run
+        """A level's run folder on the project's model."""
+        return (artifacts or self.artifacts) / "runs" / f"{level_run}_{self.model.name}"
 
     def with_store_of(self, other: Path, name: str) -> Path:
         """A new artifacts folder that holds another one's completions, and nothing else."""

@@ -198,7 +198,7 @@ def assert_told(
     added = {
         name for name in contents(project.root).keys() - before.keys() if "pycache" not in name
     }
-    assert added <= {"artifacts/store.sqlite"}
+    assert added <= {"artifacts/store.sqlite", "artifacts/store.sqlite.lock"}
     assert {name: data for name, data in contents(project.root).items() if name in before} == before
 
 

@@ -90,6 +90,31 @@ def test_interrupting_writes_results(
     assert_whole(shared, artifacts)
 
 
+@pytest.mark.usefixtures("undisturbed")
+@pytest.mark.parametrize("options", [(), ("--steer-fresh",), ("-n2",)], ids=["", "fresh", "n2"])
+def test_a_store_damaged_in_the_middle_is_got_over(
+    shared: Project, options: tuple[str, ...]
+) -> None:
+    artifacts = shared.with_store_of(shared.artifacts, f"damaged{'-'.join(options)}")
+    store = artifacts / "store.sqlite"
+    content = bytearray(store.read_bytes())
+    middle = content.index(b'"token_ids"')
+    page = middle - middle % 4096
+    content[page : page + 4096] = bytes(4096)
+    store.write_bytes(content)
+
+    result = shared.run("experiments", *options, artifacts=artifacts)
+    assert result.ret == 0, f"{result.stdout}{result.stderr}"
+    told = [line for line in result.outlines if "damaged completion store" in line]
+    assert len(told) == 1
+    assert "it is kept as store.sqlite.aside-1, and the" in told[0]
+    assert (artifacts / "store.sqlite.aside-1").read_bytes() == content
+    generated, reused = counts(result)
+    assert generated + reused == ALL
+    assert reused == 0 if "--steer-fresh" in options else 0 < reused < ALL
+    assert_whole(shared, artifacts)
+
+
 def assert_whole(project: Project, artifacts: Path) -> None:
     """The run folder is written, from everything that the store holds."""
     expected = (project.folder() / "summary.csv").read_bytes()

@@ -92,8 +92,8 @@ def levels(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Project:
     return project
 
 
-def results(artifacts: Path) -> list[bytes]:
-    folder = artifacts / "runs" / "layer_comparison"
+def results(levels: Project, artifacts: Path) -> list[bytes]:
+    folder = levels.folder("layer_comparison", artifacts)
     return [(folder / name).read_bytes() for name in ("summary.csv", "controls.csv")]
 
 
@@ -123,7 +123,7 @@ def test_summary_does_not_depend_on_the_workers(
 ) -> None:
     result = levels.run("experiments", "-m", "layer_test", *workers, artifacts=tmp_path)
     assert counts(result) == (ALL, 0)
-    assert results(tmp_path) == results(levels.artifacts)
+    assert results(levels, tmp_path) == results(levels, levels.artifacts)
 
 
 def test_k_runs_only_what_the_layer_needs(levels: Project, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_k_runs_only_what_the_layer_needs(levels: Project, tmp_path: Path) -> No
     assert counts(result) == (PER_SPLIT * (3 * 3 + 2 * 4), 0)
     assert not (tmp_path / "decisions").exists()
     result.stdout.fnmatch_lines(["*steering: layer_test*"])
-    manifest = (tmp_path / "runs" / "layer_comparison" / "manifest.json").read_text("utf-8")
+    manifest = (levels.folder("layer_comparison", tmp_path) / "manifest.json").read_text("utf-8")
     assert "the level is not complete, so it decides nothing" in manifest
 
 
@@ -155,7 +155,7 @@ def test_ten_kills_lose_nothing(levels: Project, tmp_path: Path) -> None:
     last = levels.run("experiments", "-m", "layer_test", artifacts=tmp_path)
     assert counts(last) == (ALL - len(kept), len(kept))
     assert len(stored(tmp_path)) == ALL
-    assert results(tmp_path) == results(levels.artifacts)
+    assert results(levels, tmp_path) == results(levels, levels.artifacts)
 
 
 @WORKERS
@@ -171,11 +171,11 @@ def test_a_level_says_where_its_layer_comes_from(
             "provisional: it rests on a default or a screen*",
         ]
     )
-    manifest = json.loads((tmp_path / "runs" / "full" / "manifest.json").read_text("utf-8"))
+    manifest = json.loads((levels.folder("full", tmp_path) / "manifest.json").read_text("utf-8"))
     assert manifest["provisional"] is True
     assert manifest["vectors_tried"] == 1
     assert (tmp_path / "decisions" / "ledger.jsonl").exists()
-    controls = pd.read_csv(tmp_path / "runs" / "full" / "controls.csv")
+    controls = pd.read_csv(levels.folder("full", tmp_path) / "controls.csv")
     assert len(controls) == 19
     assert set(controls["split"]) == {"harm_confirm"}
 
@@ -245,7 +245,7 @@ def test_operating_points_are_ranked_for_what_they_were_chosen_for(
     (tmp_path / "decisions" / "alpha_sweep.json").write_text(json.dumps(record), encoding="utf-8")
     result = levels.run("experiments", "-m", "full", artifacts=tmp_path)
     assert result.ret == 0, f"{result.stdout}{result.stderr}"
-    folder = tmp_path / "runs" / "full"
+    folder = levels.folder("full", tmp_path)
     verdicts = json.loads((folder / "verdicts.json").read_text("utf-8"))
     found = {v["target"]: (v["details"]["goal"], v["message"]) for v in verdicts}
     assert {target: goal for target, (goal, _) in found.items()} == {

@@ -65,7 +65,7 @@ def test_header_and_summary_name_what_matters(undisturbed: pytest.RunResult) -> 
             "layer2-add-alpha2 *",
             "required: 1 inconclusive, 2 pass",
             "exploratory: 2 fail",
-            "report: artifacts/runs/smoke_test/report.html",
+            "report: artifacts/runs/smoke_test_model0/report.html",
         ]
     )
 

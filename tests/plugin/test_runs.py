@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from projects import N_PROMPTS, PER_SPLIT, SPLITS, Project, contents, counts, st
 from steering_reliability.directions import load_direction
 from steering_reliability.results.run import read_run
 from tests.promised_columns import COLUMNS
+from tests.tiny_models import tiny_model_folder
 
 ALL = 3 * N_PROMPTS
 """The unsteered model's completions, and those of two steered cells."""
@@ -161,6 +163,35 @@ def test_a_part_generates_what_it_needs_and_loses_no_row(shared: Project) -> Non
     assert (artifacts / "tables" / "summary.csv").read_bytes() == expected
 
 
+@pytest.mark.usefixtures("undisturbed")
+def test_another_model_replaces_no_results(shared: Project, tmp_path: Path) -> None:
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(shared.artifacts, artifacts)
+    before = contents(shared.folder(artifacts=artifacts))
+    other = tiny_model_folder(tmp_path / "models" / "other one", "gpt2")
+    result = shared.run("experiments", f"--steer-model={other}", artifacts=artifacts)
+    assert "another model of that name" not in result.stdout.str()
+    assert contents(shared.folder(artifacts=artifacts)) == before
+    named = json.loads((artifacts / "runs" / "smoke_test_other-one" / "manifest.json").read_bytes())
+    assert named["run"] == "smoke_test_other-one"
+    assert named["model"]["source"] == str(other)
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_a_model_of_the_same_name_is_told_to_replace_results(
+    shared: Project, tmp_path: Path
+) -> None:
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(shared.artifacts, artifacts)
+    same = tiny_model_folder(tmp_path / shared.model.name)
+    for model, told in ((same, 1), (shared.model, 0)):
+        result = shared.run(
+            "experiments", f"--steer-model={model}", "-k", "nothing", artifacts=artifacts
+        )
+        line = f"found results of another model of that name, {shared.model}, which"
+        assert result.stdout.str().count(line) == told
+
+
 def counts_of(artifacts: Path) -> tuple[int, int]:
-    manifest = json.loads((artifacts / "runs" / "smoke_test" / "manifest.json").read_bytes())
+    manifest = json.loads((artifacts / "runs" / "smoke_test_model0" / "manifest.json").read_bytes())
     return manifest["generated"], manifest["reused"]

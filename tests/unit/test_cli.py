@@ -60,6 +60,29 @@ def test_store_verify_and_prune(artifacts: Path, capsys: pytest.CaptureFixture[s
         assert set(store.get_many(["a", "b", "c"])) == {"c"}
 
 
+def test_a_store_damaged_in_the_middle_is_told_and_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "store.sqlite"
+    with CompletionStore(path) as store:
+        store.put_many(stored(f"{n:064x}", "smoke") for n in range(500))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 8192] = bytes(8192)
+    path.write_bytes(content)
+
+    assert main(["store", "verify", "--artifacts", str(tmp_path)]) == 1
+    told = capsys.readouterr().out
+    assert "damaged completion store" in told or "database" in told
+    assert "`steering-reliability store prune` does now" in told
+    assert path.read_bytes() == content
+
+    assert main(["store", "prune", "--artifacts", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "it is kept as store.sqlite.aside-1, and the 4" in told
+    assert main(["store", "verify", "--artifacts", str(tmp_path)]) == 0
+
+
 def test_a_store_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["store", "stats", "--artifacts", str(tmp_path)]) == 2
     assert "store.sqlite" in capsys.readouterr().err

@@ -253,6 +253,14 @@ def test_the_run_folder_takes_the_models_name(write_level: WriteLevel) -> None:
     level = load_level(write_level(LEVEL | {"run": "full_{model}"}))
     assert level.run_name("gpt2-medium") == "full_gpt2-medium"
     assert level.run_name("a/b c") == "full_a-b-c"
+    assert level.run_name("embedded") == "full_embedded"
+
+
+def test_another_models_run_has_a_folder_of_its_own(write_level: WriteLevel) -> None:
+    level = load_level(write_level(LEVEL | {"run": "smoke_test"}))
+    assert level.run_name("embedded") == "smoke_test"
+    assert level.run_name("gpt2-medium") == "smoke_test_gpt2-medium"
+    assert level.run_name("a/b c") == "smoke_test_a-b-c"
 
 
 # --- what is refused -------------------------------------------------------------------------
@@ -827,6 +835,15 @@ def test_a_profile_is_found_by_name_then_by_source(
 )
 def test_a_model_without_a_profile_gets_a_default_one(source: str, name: str) -> None:
     assert load_profile(source, None) == ModelProfile(name=name, source=source)
+
+
+def test_a_folder_named_by_dots_is_called_what_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "tiny" / "below")
+    assert load_profile(".").name == "below"
+    assert load_profile("../").name == "tiny"
 
 
 def test_a_default_profile_has_the_documented_defaults() -> None:

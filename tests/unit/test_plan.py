@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from steering_reliability.directions import Direction, save_direction
+from steering_reliability.directions.formats import FORMAT, read_header, write_tensors
 from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
 from tests.tiny_models import D_MODEL, tiny_model_folder
@@ -42,7 +43,8 @@ def save(level: Path, width: int, layer: int = 1) -> None:
     folder = level.parent / "vectors"
     folder.mkdir()
     save_direction(
-        Direction(vector, layer, 1.0, 2.0, prompt_ids=("a",)), folder / "layer1.safetensors"
+        Direction(vector, layer, 1.0, 2.0, model_fingerprint="f" * 16, prompt_ids=("a",)),
+        folder / "layer1.safetensors",
     )
 
 
@@ -72,6 +74,29 @@ def test_another_width_or_layer_is_one_line(
     assert "\n" not in message
     assert "layer1.safetensors" in message
     assert f"found {found}" in message
+
+
+@pytest.mark.parametrize(
+    ("vector", "fingerprint", "told"),
+    [
+        (torch.zeros(D_MODEL), "f" * 16, "key 'vector': found a vector of norm 0, expected"),
+        (torch.full((D_MODEL,), torch.nan), "f" * 16, "key 'vector': found a vector of norm nan"),
+        (torch.eye(D_MODEL)[0], "", "key 'model_fingerprint': found nothing, expected that of"),
+    ],
+    ids=["zeros", "nan", "no fingerprint"],
+)
+def test_what_a_file_holds_is_checked_before_a_model_is_loaded(
+    level: Path, tmp_path: Path, vector: torch.Tensor, fingerprint: str, told: str
+) -> None:
+    save(level, D_MODEL)
+    file = level.parent / "vectors" / "layer1.safetensors"
+    described, _ = read_header(file, FORMAT)
+    described["model_fingerprint"] = fingerprint
+    write_tensors(file, {"vector": vector}, FORMAT, described)
+    with pytest.raises(SteeringError) as caught:
+        plan(level, tmp_path)
+    assert str(caught.value).startswith(f"{file}: {told}")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_one_line(level: Path, tmp_path: Path) -> None:
