@@ -5,7 +5,6 @@ This module knows nothing about pytest, torch or how a level is run.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +41,7 @@ from steering_reliability.config.sections import (
     refuse_repeats,
 )
 from steering_reliability.errors import SteeringError
-from steering_reliability.prompts import FILE_SUFFIXES, Prompt, load_prompts
+from steering_reliability.prompts import Prompt, find_file, find_source, load_prompts
 
 
 class LevelConfig(Settings):
@@ -263,13 +262,11 @@ class LevelConfig(Settings):
         Raises:
             SteeringError: a source is unusable, or has fewer prompts than ``per_split``.
         """
-        folder = (self.path.parent if self.path else Path()) / self.prompts.folder
+        where = f"{self.path or self.level}: prompts.splits"
         loaded = {}
         for split, wanted in self.prompts.splits.items():
-            file = Path(os.path.normpath(folder / wanted.source))
-            is_file = file.exists() or file.suffix.lower() in FILE_SUFFIXES
             loaded[split] = load_prompts(
-                file if is_file else wanted.source,
+                find_source(wanted.source, self._prompt_folder, f"{where}.{split}"),
                 split=split,
                 columns=wanted.columns,
                 limit=wanted.limit,
@@ -291,9 +288,13 @@ class LevelConfig(Settings):
         source = self.direction.benign_contrast
         if source is None:
             return []
-        folder = (self.path.parent if self.path else Path()) / self.prompts.folder
-        file = Path(os.path.normpath(folder / source))
+        where = f"{self.path or self.level}: direction.benign_contrast"
+        file = find_file(source, self._prompt_folder, where)
         return load_prompts(file, split=file.stem, limit=limit)
+
+    @property
+    def _prompt_folder(self) -> Path:
+        return (self.path.parent if self.path else Path()) / self.prompts.folder
 
     def run_name(self, model: str) -> str:
         """The run folder's name for a model (a profile's name)."""

@@ -15,9 +15,9 @@ from steering_reliability.errors import SteeringError
 from steering_reliability.prompts.duplicates import fold
 from steering_reliability.prompts.prompt import Prompt, cut, short
 from steering_reliability.prompts.rows import Row, csv_rows, jsonl_rows
+from steering_reliability.prompts.sources import FILE_SUFFIXES, names_file, nearby
 
 FIELDS = ("id", "prompt", "category", "style")
-FILE_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet"})
 _READERS = {".jsonl": jsonl_rows, ".csv": csv_rows}
 _KINDS = "a jsonl, json, csv or parquet file"
 
@@ -54,10 +54,10 @@ def load_prompts(
         raise SteeringError(f"{source}: limit: found {limit}, expected a whole number of 1 or more")
     names = _column_names(source, columns or {})
     path = Path(source)
-    is_local = isinstance(source, Path) or path.exists() or path.suffix.lower() in FILE_SUFFIXES
+    is_local = isinstance(source, Path) or path.exists() or names_file(source)
     if is_local and not path.exists():
         raise SteeringError(
-            f"{source}: found no such file, expected a prompt file; check the path{_nearby(path)}"
+            f"{source}: found no such file, expected a prompt file; check the path{nearby(path)}"
         )
     reader = _READERS.get(path.suffix.lower()) if path.is_file() else None
     if reader is not None:
@@ -248,9 +248,3 @@ def _label_of(row: Row, column: str) -> str:
 
 def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _nearby(path: Path) -> str:
-    siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-    nearest = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -700,6 +700,38 @@ def test_a_split_may_come_from_another_source(write_level: WriteLevel, tmp_path:
     assert [(p.id, p.text) for p in found] == [("harm_train-1", "A?"), ("harm_train-2", "B?")]
 
 
+@pytest.mark.parametrize("source", ["harm_tset.tsv", "old/harm.txt", "./harm", "C:\\\\harm"])
+def test_a_source_written_as_a_path_is_looked_for_on_no_hub(
+    write_level: WriteLevel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", None)
+    write_prompts(tmp_path / "prompts", "harm_train", 2)
+    path = write_level(changed(LEVEL, "prompts.splits.harm_test", source))
+    with pytest.raises(SteeringError) as caught:
+        load_level(path).load_prompts()
+    file = tmp_path / "prompts" / source
+    assert str(caught.value).startswith(
+        f"{path}: prompts.splits.harm_test: found {source!r}, expected a prompt file, but there "
+        f"is no {file}; check the path"
+    )
+
+
+def test_a_missing_benign_contrast_is_told_with_its_key(
+    write_level: WriteLevel, tmp_path: Path
+) -> None:
+    write_prompts(tmp_path / "prompts", "benign_train", 2)
+    path = write_level(changed(LEVEL, "direction.benign_contrast", "benign_trian.jsonl"))
+    with pytest.raises(SteeringError) as caught:
+        load_level(path).load_benign_contrast(2)
+    assert str(caught.value) == (
+        f"{path}: direction.benign_contrast: found 'benign_trian.jsonl', expected a prompt file, "
+        f"but there is no {tmp_path / 'prompts' / 'benign_trian.jsonl'}; check the path; did you "
+        "mean 'benign_train.jsonl'?"
+    )
+
+
 def test_too_few_prompts_are_refused(write_level: WriteLevel, tmp_path: Path) -> None:
     write_prompts(tmp_path / "prompts", "harm_train", 2)
     write_prompts(tmp_path / "prompts", "harm_test", 1)

@@ -261,12 +261,13 @@ def test_a_hub_id_may_name_configuration_and_split(monkeypatch: pytest.MonkeyPat
         return datasets.Dataset.from_dict({"Goal": ["Why?"]})
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    for source in ("gsm8k", "me/data", "me/data/behaviors", "me/data/behaviors/harmful"):
+    for source in ("gsm8k", "me/data", "me/v1.5", "me/data/behaviors", "me/data/behaviors/harmful"):
         (prompt,) = load_prompts(source, columns={"prompt": "Goal"})
         assert prompt.split == source.rpartition("/")[2]
     assert asked == [
         (("gsm8k", None), {"split": None}),
         (("me/data", None), {"split": None}),
+        (("me/v1.5", None), {"split": None}),
         (("me/data", "behaviors"), {"split": None}),
         (("me/data", "behaviors"), {"split": "harmful"}),
     ]
