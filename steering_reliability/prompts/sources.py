@@ -11,21 +11,7 @@ from steering_reliability.errors import SteeringError
 FILE_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet"})
 # Not read, but no end of a data set's name either, where a dot may stand too.
 _OTHER_SUFFIXES = frozenset(
-    [
-        ".arrow",
-        ".feather",
-        ".gz",
-        ".md",
-        ".ndjson",
-        ".ods",
-        ".tsv",
-        ".txt",
-        ".xls",
-        ".xlsx",
-        ".yaml",
-        ".yml",
-        ".zip",
-    ]
+    {".gz", ".ndjson", ".ods", ".tsv", ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip"}
 )
 
 
