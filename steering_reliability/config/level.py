@@ -23,7 +23,14 @@ from pydantic import (
 
 from steering_reliability.cells import Intervention
 from steering_reliability.claims import CLAIM_SETTINGS
-from steering_reliability.config.reading import ModelsByKey, Settings, read_yaml, validate, wrong
+from steering_reliability.config.reading import (
+    ModelsByKey,
+    Settings,
+    as_written,
+    read_yaml,
+    validate,
+    wrong,
+)
 from steering_reliability.config.sections import (
     ConfirmSettings,
     ControlSettings,
@@ -127,7 +134,8 @@ class LevelConfig(Settings):
     def _alphas_have_a_baseline(cls, alphas: list[float]) -> list[float]:
         refuse_repeats(alphas)
         if 0 not in alphas:
-            raise wrong(alphas, "0 among the alphas, which every effect is measured against")
+            expected = "0 among the alphas, which every effect is measured against"
+            raise wrong(as_written(alphas), expected)
         return alphas
 
     @field_validator("claims", mode="before")
@@ -211,7 +219,7 @@ class LevelConfig(Settings):
     def _check_ablation_is_controlled(self) -> None:
         if "ablate" not in self.interventions:
             raise wrong(
-                self.controls.ablate_alphas,
+                as_written(self.controls.ablate_alphas),
                 "none, since the level does not ablate; add ablate to the interventions",
                 key="controls.ablate_alphas",
             )
@@ -230,7 +238,7 @@ class LevelConfig(Settings):
     def _check_alpha(self, key: str, alpha: float) -> None:
         if alpha not in self.alphas:
             known = ", ".join(f"{known:g}" for known in self.alphas)
-            raise wrong(alpha, f"an alpha of this level: {known}", key=key)
+            raise wrong(as_written(alpha), f"an alpha of this level: {known}", key=key)
 
     @property
     def reads(self) -> set[str]:

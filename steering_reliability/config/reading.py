@@ -111,6 +111,13 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+def as_written(value: object) -> object:
+    """A number that was read as a fraction, or a list of them, as people write it: 3, not 3.0."""
+    if isinstance(value, list):
+        return [as_written(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice, where YAML's own would keep the last."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, TypeAdapter, field_validator, model_validator
 
 from steering_reliability.cells import Intervention
-from steering_reliability.config.reading import Settings, wrong
+from steering_reliability.config.reading import Settings, as_written, wrong
 from steering_reliability.judge_names import EXPECTED, RULES, is_judge
 
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -55,7 +55,7 @@ def refuse_repeats(values: Sequence[object]) -> None:
     """Raise for the first value of a list that it already held."""
     for index, value in enumerate(values):
         if value in values[:index]:
-            raise wrong(value, "each value once", key=f"[{index}]")
+            raise wrong(as_written(value), "each value once", key=f"[{index}]")
 
 
 Layer = Annotated[int | float, PlainValidator(_read_layer)]

@@ -374,11 +374,11 @@ def test_the_run_folder_takes_the_models_name(write_level: WriteLevel) -> None:
         ("alphas", [0, float("nan")], "alphas[1]: found nan, expected a number"),
         ("alphas", [0, float("inf")], "alphas[1]: found inf, expected a number"),
         ("alphas", 2, "alphas: found 2, expected a list that is not empty"),
-        ("alphas", [0, 2, 2.0], "alphas[2]: found 2.0, expected each value once"),
+        ("alphas", [0, 2, 2.0], "alphas[2]: found 2, expected each value once"),
         (
             "alphas",
             [1, 2],
-            "alphas: found [1.0, 2.0], expected 0 among the alphas, which every effect is "
+            "alphas: found [1, 2], expected 0 among the alphas, which every effect is "
             "measured against",
         ),
         (
@@ -433,7 +433,7 @@ def test_the_run_folder_takes_the_models_name(write_level: WriteLevel) -> None:
         (
             "controls.alphas",
             [4],
-            "controls.alphas: found 4.0, expected an alpha of this level: 0, 2",
+            "controls.alphas: found 4, expected an alpha of this level: 0, 2",
         ),
         (
             "controls.alphas",
@@ -443,13 +443,13 @@ def test_the_run_folder_takes_the_models_name(write_level: WriteLevel) -> None:
         (
             "controls",
             {"random": 1, "ablate_alphas": [2]},
-            "controls.ablate_alphas: found [2.0], expected none, since the level does not ablate; "
+            "controls.ablate_alphas: found [2], expected none, since the level does not ablate; "
             "add ablate to the interventions",
         ),
         (
             "controls.ablate_alphas",
             [4],
-            "controls.ablate_alphas: found 4.0, expected an alpha of this level: 0, 2",
+            "controls.ablate_alphas: found 4, expected an alpha of this level: 0, 2",
         ),
         (
             "decision",
@@ -482,7 +482,7 @@ def test_the_run_folder_takes_the_models_name(write_level: WriteLevel) -> None:
         (
             "claims.coherence.alphas",
             [4],
-            "claims.coherence.alphas: found 4.0, expected an alpha of this level: 0, 2",
+            "claims.coherence.alphas: found 4, expected an alpha of this level: 0, 2",
         ),
         (
             "claims.coherence.margin",
