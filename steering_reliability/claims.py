@@ -52,8 +52,9 @@ class BaselineRefusal(ClaimSettings):
     def _ordered(self) -> BaselineRefusal:
         if not self.interval_low <= self.low < self.high <= self.interval_high:
             raise ValueError(
-                f"found interval_low {self.interval_low}, low {self.low}, high {self.high}, "
-                f"interval_high {self.interval_high}, expected them in ascending order"
+                f"found interval_low {self.interval_low:g}, low {self.low:g}, "
+                f"high {self.high:g}, interval_high {self.interval_high:g}, "
+                "expected them in ascending order"
             )
         return self
 

@@ -5,7 +5,6 @@ This module knows nothing about pytest, torch or how a level is run.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +27,7 @@ from steering_reliability.config.reading import (
     ModelsByKey,
     NonEmpty,
     Settings,
+    as_written,
     read_yaml,
     refuse_repeats,
     validate,
@@ -46,7 +46,7 @@ from steering_reliability.config.sections import (
     ScoringSettings,
 )
 from steering_reliability.errors import SteeringError
-from steering_reliability.prompts import FILE_SUFFIXES, Prompt, load_prompts
+from steering_reliability.prompts import Prompt, find_file, find_source, load_prompts
 
 OWN_MODEL = "embedded"
 """Name of the model that levels run on where none is named."""
@@ -135,7 +135,8 @@ class LevelConfig(Settings):
     def _alphas_have_a_baseline(cls, alphas: list[float]) -> list[float]:
         refuse_repeats(alphas)
         if 0 not in alphas:
-            raise wrong(alphas, "0 among the alphas, which every effect is measured against")
+            expected = "0 among the alphas, which every effect is measured against"
+            raise wrong(as_written(alphas), expected)
         return alphas
 
     @field_validator("claims", mode="before")
@@ -220,7 +221,7 @@ class LevelConfig(Settings):
     def _check_ablation_is_controlled(self) -> None:
         if "ablate" not in self.interventions:
             raise wrong(
-                self.controls.ablate_alphas,
+                as_written(self.controls.ablate_alphas),
                 "none, since the level does not ablate; add ablate to the interventions",
                 key="controls.ablate_alphas",
             )
@@ -239,7 +240,7 @@ class LevelConfig(Settings):
     def _check_alpha(self, key: str, alpha: float) -> None:
         if alpha not in self.alphas:
             known = ", ".join(f"{known:g}" for known in self.alphas)
-            raise wrong(alpha, f"an alpha of this level: {known}", key=key)
+            raise wrong(as_written(alpha), f"an alpha of this level: {known}", key=key)
 
     @property
     def _uses_learn_from(self) -> bool:
@@ -277,13 +278,11 @@ class LevelConfig(Settings):
         Raises:
             SteeringError: a source is unusable, or has fewer prompts than ``per_split``.
         """
-        folder = (self.path.parent if self.path else Path()) / self.prompts.folder
+        where = f"{self.path or self.level}: prompts.splits"
         loaded = {}
         for split, wanted in self.prompts.splits.items():
-            file = Path(os.path.normpath(folder / wanted.source))
-            is_file = file.exists() or file.suffix.lower() in FILE_SUFFIXES
             loaded[split] = load_prompts(
-                file if is_file else wanted.source,
+                find_source(wanted.source, self._prompt_folder, f"{where}.{split}"),
                 split=split,
                 columns=wanted.columns,
                 limit=wanted.limit,
@@ -305,9 +304,13 @@ class LevelConfig(Settings):
         source = self.direction.benign_contrast
         if source is None:
             return []
-        folder = (self.path.parent if self.path else Path()) / self.prompts.folder
-        file = Path(os.path.normpath(folder / source))
+        where = f"{self.path or self.level}: direction.benign_contrast"
+        file = find_file(source, self._prompt_folder, where)
         return load_prompts(file, split=file.stem, limit=limit)
+
+    @property
+    def _prompt_folder(self) -> Path:
+        return (self.path.parent if self.path else Path()) / self.prompts.folder
 
     def run_name(self, model: str) -> str:
         """The run folder's name for a model (a profile's name).

@@ -50,7 +50,7 @@ def refuse_repeats(values: Sequence[object]) -> None:
     """Raise for the first value of a list that it already held."""
     for index, value in enumerate(values):
         if value in values[:index]:
-            raise wrong(value, "each value once", key=f"[{index}]")
+            raise wrong(as_written(value), "each value once", key=f"[{index}]")
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
@@ -118,6 +118,13 @@ def shown(value: object) -> str:
         return {None: "nothing", True: "true", False: "false"}[value]
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"
+
+
+def as_written(value: object) -> object:
+    """A number that was read as a fraction, or a list of them, as people write it: 3, not 3.0."""
+    if isinstance(value, list):
+        return [as_written(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -15,6 +15,7 @@ from typing import Any
 from steering_reliability.cells import Cell
 from steering_reliability.errors import SteeringError
 from steering_reliability.results.atomic import write_json
+from steering_reliability.results.store import CompletionStore
 
 FORMAT = 3
 
@@ -117,6 +118,21 @@ def read_index(path: Path) -> LevelIndex:
             f"{path}: damaged or of another version ({error}); delete it and run the level again, "
             "completions in the store are not lost"
         ) from error
+
+
+def count_stored(path: Path, store: Path) -> tuple[int, int]:
+    """Distinct completions of a level that the store holds, and all there are to be.
+
+    Args:
+        path: the level's index.
+        store: the store's file.
+
+    Raises:
+        SteeringError: either cannot be read.
+    """
+    keys = {key for keys in read_index(path).keys.values() for key in keys}
+    with CompletionStore(store) as opened:
+        return len(opened.get_many(keys)), len(keys)
 
 
 def _by_cell(entries: list[dict[str, Any]], name: str) -> dict[Cell, Any]:

@@ -77,21 +77,28 @@ class Scorer:
         self._cells: dict[Cell, pd.DataFrame] = {}
 
     def frame(self, completions: Iterable[tuple[str, Completion]]) -> pd.DataFrame:
-        """The scores frame of (split, completion) pairs, one row each, in their order."""
+        """The scores frame of (split, completion) pairs, one row each, in their order.
+
+        Raises:
+            SteeringError: the judge failed.
+        """
         completions = list(completions)
         texts = [
             Text(self._prompts[split, one.prompt_id].text, one.text, one.finish_reason)
             for split, one in completions
         ]
         chars = [one.measurements for _, one in completions]
+        try:
+            wholes = self.texts.columns(texts)
+            cuts = self.texts.prefix_columns(texts, chars)
+        except SteeringError as error:
+            raise SteeringError(
+                f"{error}; the completions are stored: mend the judge and give the same command, "
+                "which only judges them again"
+            ) from error
         rows = [
             self._row(split, completion) | whole | cut
-            for (split, completion), whole, cut in zip(
-                completions,
-                self.texts.columns(texts),
-                self.texts.prefix_columns(texts, chars),
-                strict=True,
-            )
+            for (split, completion), whole, cut in zip(completions, wholes, cuts, strict=True)
         ]
         extra = () if self.texts.by_rules else (JUDGE_SCORE,)
         columns = [*SCORE_COLUMNS, *SHAPE_COLUMNS, *PREFIX_COLUMNS, UNSTEERED_LOGPROB, *extra]

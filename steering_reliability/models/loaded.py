@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from steering_reliability.config import ModelProfile, load_profile
@@ -19,6 +21,12 @@ from steering_reliability.models.sources import EMBEDDED, resolve_source
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FINGERPRINT_SAMPLES = 4096
+# How transformers begins to say that there is nothing to make a tokenizer of.
+_NO_TOKENIZER = "Couldn't instantiate the backend tokenizer"
+_TOKENIZER_EXPECTED = (
+    "tokenizer.json, or what else the model's tokenizer is made of, beside config.json; "
+    "tokenizer.save_pretrained writes it"
+)
 
 
 class LoadedModel:
@@ -107,11 +115,9 @@ def load_model(
         announce: called with one line before anything is fetched.
 
     Raises:
-        SteeringError: no such model, no weights, an unknown device or dtype, a model that
-            isn't a decoder with blocks that can be found.
+        SteeringError: no such model, no tokenizer or weights that can be read, an unknown device
+            or dtype, a model that isn't a decoder with blocks that can be found.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     profile = profile or load_profile(source)
@@ -121,18 +127,42 @@ def load_model(
     transformers_logging.disable_progress_bar()
     if torch_device.type == "cpu":
         keep_freed_memory()
+    tokenizer, model = _read(source, location, torch_dtype)
+    return LoadedModel(model.to(torch_device), tokenizer, profile)
+
+
+def _read(source: str, location: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Tokenizer and model from their files; what is wrong with them is told in one line."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    part, expected = "it", "'embedded', a folder with config.json and weights, or a hub id"
     try:
+        AutoConfig.from_pretrained(location, trust_remote_code=False)
+        part, expected = "its tokenizer", _TOKENIZER_EXPECTED
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            location, dtype=torch_dtype, trust_remote_code=False
-        )
+        part, expected = "its weights", "those of this config.json, whole; copy the model again"
+        model = AutoModelForCausalLM.from_pretrained(location, dtype=dtype, trust_remote_code=False)
+    # RuntimeError is what torch raises of files that end too early, or of weights of other shapes.
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or ["no message"])[0][:200]
+        if first.startswith(_NO_TOKENIZER):
+            first = "found none"
+        place = _damaged(location) if isinstance(error, SafetensorError) else ""
         raise SteeringError(
-            f"model: {source!r} could not be loaded ({first}); expected 'embedded', a folder "
-            "with config.json and weights, or a hub id"
+            f"model: {source!r}: {part} could not be loaded ({place}{first}); expected {expected}"
         ) from error
-    return LoadedModel(model.to(torch_device), tokenizer, profile)
+    return tokenizer, model
+
+
+def _damaged(location: str) -> str:
+    """Which of a folder's files of weights is none: the library does not say."""
+    for path in sorted(Path(location).glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except SafetensorError:
+            return f"{path.name}: "
+    return ""
 
 
 def share_cores(processes: int) -> None:

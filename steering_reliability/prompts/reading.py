@@ -1,4 +1,4 @@
-"""Prompts from JSONL files and from what the ``datasets`` library reads.
+"""Prompts from JSONL and csv files, and from what the ``datasets`` library reads.
 
 Errors name file, line or row, key, what was found and what is expected.
 """
@@ -6,18 +6,20 @@ Errors name file, line or row, key, what was found and what is expected.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from steering_reliability.errors import SteeringError
 from steering_reliability.prompts.duplicates import fold
 from steering_reliability.prompts.prompt import Prompt, cut, short
+from steering_reliability.prompts.rows import Row, csv_rows, jsonl_rows
+from steering_reliability.prompts.sources import FILE_SUFFIXES, names_file, nearby
 
 FIELDS = ("id", "prompt", "category", "style")
-FILE_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet"})
+_READERS = {".jsonl": jsonl_rows, ".csv": csv_rows}
+_KINDS = "a jsonl, json, csv or parquet file"
 
 
 def load_prompts(
@@ -31,12 +33,14 @@ def load_prompts(
 
     Args:
         source: a JSONL file with one ``{"id", "prompt", "category", "style"}`` per line (only
-            ``prompt`` is required); or anything the ``datasets`` library reads: a csv, parquet
-            or json file, a folder, or a hub id ``owner/name[/configuration[/split]]``.
+            ``prompt`` is required); a csv file, whose values are all taken as text; or what the
+            ``datasets`` library reads: a parquet or json file, a folder, or a hub id
+            ``owner/name[/configuration[/split]]``.
         split: the prompts' split; by default the file's stem (the last part of a hub id).
         columns: names in the source for ``id``, ``prompt``, ``category``, ``style``, where they
             differ: ``{"prompt": "goal"}``.
-        limit: keep the first so many prompts. A JSONL file is checked to its end all the same.
+        limit: keep the first so many prompts. JSONL and csv files are checked to their end all the
+            same.
 
     Returns:
         At least one prompt; a row without an id is called ``<split>-<row>``, rows from 1.
@@ -50,24 +54,19 @@ def load_prompts(
         raise SteeringError(f"{source}: limit: found {limit}, expected a whole number of 1 or more")
     names = _column_names(source, columns or {})
     path = Path(source)
-    is_local = isinstance(source, Path) or path.exists() or path.suffix.lower() in FILE_SUFFIXES
+    is_local = isinstance(source, Path) or path.exists() or names_file(source)
     if is_local and not path.exists():
         raise SteeringError(
-            f"{source}: found no such file, expected a prompt file; check the path{_nearby(path)}"
+            f"{source}: found no such file, expected a prompt file; check the path{nearby(path)}"
         )
-    if is_local and path.suffix.lower() == ".jsonl" and path.is_file():
-        rows = _jsonl_rows(path)
+    reader = _READERS.get(path.suffix.lower()) if path.is_file() else None
+    if reader is not None:
+        rows = reader(path)
     else:
         rows = _dataset_rows(path if is_local else str(source), limit)
     split = split or (path.stem if is_local else path.name)
     prompts = _prompts_of_rows(rows, source, split, names, asked=set(columns or ()))
     return prompts if limit is None else prompts[:limit]
-
-
-@dataclass(frozen=True)
-class _Row:
-    where: str
-    values: Mapping[str, Any]
 
 
 def _column_names(source: str | Path, columns: Mapping[str, str]) -> dict[str, str]:
@@ -79,66 +78,10 @@ def _column_names(source: str | Path, columns: Mapping[str, str]) -> dict[str, s
     return {field: columns.get(field, field) for field in FIELDS}
 
 
-def _jsonl_rows(path: Path) -> Iterator[_Row]:
-    try:
-        # Universal newlines, not str.splitlines: JSON strings may hold U+2028 as it is.
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _Row(f"{path}:{number}", _json_object(f"{path}:{number}", line))
-    except UnicodeDecodeError as error:
-        raise SteeringError(
-            f"{path}: found bytes that are not UTF-8 ({error.reason}), expected JSONL in UTF-8; "
-            "save the file as UTF-8"
-        ) from error
-    except OSError as error:
-        raise SteeringError(
-            f"{path}: found a file that cannot be read ({error.strerror}), expected JSONL; "
-            "check its permissions"
-        ) from error
-
-
-def _json_object(where: str, line: str) -> Mapping[str, Any]:
-    expected = 'expected one JSON object per line, like {"id": "a-1", "prompt": "Why?"}'
-    try:
-        value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-        raise SteeringError(
-            f"{where}: found bad JSON ({reason}): {short(line.strip())}, {expected}; mend the line"
-        ) from error
-    if not isinstance(value, dict):
-        raise SteeringError(f"{where}: found {short(value)}, {expected}; mend the line")
-    return value
-
-
-def _dataset_rows(source: str | Path, limit: int | None) -> Iterator[_Row]:
-    # Importing datasets takes seconds and pulls in pandas: only who needs it pays.
-    import datasets
-
-    part = ""
-    try:
-        if isinstance(source, Path) and source.is_dir() and _is_saved(source):
-            found: Any = datasets.load_from_disk(str(source))
-        elif isinstance(source, Path) and source.is_dir():
-            found = datasets.load_dataset(str(source))
-        elif isinstance(source, Path):
-            builder = {".jsonl": "json"}.get(source.suffix.lower(), source.suffix.lower()[1:])
-            if source.suffix.lower() not in FILE_SUFFIXES:
-                raise ValueError(f"found a {source.suffix or 'suffixless'} file")
-            found = datasets.load_dataset(builder, data_files=str(source))
-        else:
-            owner, name, configuration, part = (source.split("/", 3) + [""] * 4)[:4]
-            found = datasets.load_dataset(
-                f"{owner}/{name}".rstrip("/"), configuration or None, split=part or None
-            )
-    # The library and its readers raise anything from OSError to pyarrow's own errors.
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SteeringError(
-            f"{source}: found no readable data set ({cut(reason)}), expected a jsonl, json, csv "
-            "or parquet file, a folder of them, or a hub id; check the name and the network"
-        ) from error
+def _dataset_rows(source: str | Path, limit: int | None) -> Iterator[Row]:
+    if isinstance(source, Path) and source.is_file():
+        _check_file(source)
+    found = _load(source)
     if isinstance(found, Mapping):
         if len(found) != 1:
             raise SteeringError(
@@ -147,8 +90,76 @@ def _dataset_rows(source: str | Path, limit: int | None) -> Iterator[_Row]:
             )
         found = next(iter(found.values()))
     rows = found if limit is None else found.select(range(min(limit, len(found))))
+    # Rows, not lines: only here is ``name:2`` no place in a file.
     for number, values in enumerate(rows, start=1):
-        yield _Row(f"{source}:{number}", values)
+        yield Row(f"{source}: row {number}", values)
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix.lower() not in FILE_SUFFIXES:
+        raise SteeringError(
+            f"{path}: found a {path.suffix or 'suffixless'} file, expected {_KINDS}; "
+            "save it as one of them"
+        )
+    if path.stat().st_size == 0:
+        raise SteeringError(
+            f"{path}: found an empty file, expected at least one prompt; add prompts or name "
+            "another file"
+        )
+
+
+def _load(source: str | Path) -> Any:
+    # Importing datasets takes seconds and pulls in pandas: only who needs it pays.
+    import datasets
+
+    try:
+        with _no_progress_bars():
+            if isinstance(source, Path) and source.is_dir() and _is_saved(source):
+                return datasets.load_from_disk(str(source))
+            if isinstance(source, Path) and source.is_dir():
+                return datasets.load_dataset(str(source))
+            if isinstance(source, Path):
+                return datasets.load_dataset(source.suffix.lower()[1:], data_files=str(source))
+            owner, name, configuration, part = (source.split("/", 3) + [""] * 4)[:4]
+            return datasets.load_dataset(
+                f"{owner}/{name}".rstrip("/"), configuration or None, split=part or None
+            )
+    # The library and its readers raise anything from OSError to pyarrow's own errors.
+    except Exception as error:
+        reason = cut(_reason(error), 160)
+        if isinstance(source, Path):
+            raise SteeringError(
+                f"{source}: could not be read ({reason}), expected {_KINDS}, or a folder of them; "
+                "mend it or save it anew"
+            ) from error
+        raise SteeringError(
+            f"{source}: found no readable data set ({reason}), expected {_KINDS}, a folder of "
+            "them, or a hub id; check the name and the network"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong in the end: the library's own message is that something did."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Keep the bars of ``datasets`` out of what pytest prints, but leave the user's setting."""
+    import datasets
+
+    had_bars = not datasets.are_progress_bars_disabled()
+    # What the environment variable says goes before either call, which would only warn of it.
+    may_change = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is None
+    if had_bars and may_change:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if had_bars and may_change:
+            datasets.enable_progress_bars()
 
 
 def _is_saved(folder: Path) -> bool:
@@ -157,7 +168,7 @@ def _is_saved(folder: Path) -> bool:
 
 
 def _prompts_of_rows(
-    rows: Iterable[_Row],
+    rows: Iterable[Row],
     source: str | Path,
     split: str,
     names: Mapping[str, str],
@@ -196,7 +207,7 @@ def _prompts_of_rows(
     return prompts
 
 
-def _text_of(row: _Row, column: str) -> str:
+def _text_of(row: Row, column: str) -> str:
     if column not in row.values:
         found = ", ".join(map(str, row.values)) or "nothing"
         raise SteeringError(
@@ -205,8 +216,9 @@ def _text_of(row: _Row, column: str) -> str:
         )
     text = row.values[column]
     if not isinstance(text, str) or not text.strip():
+        found = "nothing" if text is None else short(text)
         raise SteeringError(
-            f"{row.where}: {column}: found {short(text)}, expected the prompt's text; "
+            f"{row.where}: {column}: found {found}, expected the prompt's text; "
             "write it or remove the row"
         )
     if _has_surrogate(text):
@@ -217,7 +229,7 @@ def _text_of(row: _Row, column: str) -> str:
     return text
 
 
-def _id_of(row: _Row, column: str, fallback: str) -> str:
+def _id_of(row: Row, column: str, fallback: str) -> str:
     name = row.values.get(column)
     if name is None:
         return fallback
@@ -229,16 +241,10 @@ def _id_of(row: _Row, column: str, fallback: str) -> str:
     return str(name)
 
 
-def _label_of(row: _Row, column: str) -> str:
+def _label_of(row: Row, column: str) -> str:
     value = row.values.get(column)
     return "" if value is None else str(value)
 
 
 def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _nearby(path: Path) -> str:
-    siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-    nearest = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from steering_reliability.errors import SteeringError
 from steering_reliability.pytest_plugin import collection, transport
 from steering_reliability.pytest_plugin.session import SteeringSession
 
@@ -161,6 +162,22 @@ def summary(session: SteeringSession, reporter: pytest.TerminalReporter) -> None
         reporter.write_line(f"report: {_shown(data.folder / 'report.html', session)}")
     for problem in session.problems:
         reporter.write_line(f"steering: {problem}", red=True)
+
+
+def interrupted(session: SteeringSession, reporter: pytest.TerminalReporter) -> None:
+    """What an interrupted run has kept, and how it goes on; nothing where no level was at work."""
+    fresh = session.config.getoption("steer_fresh")
+    command = "the same command without --steer-fresh" if fresh else "the same command"
+    try:
+        levels = session.under_way()
+    except SteeringError as error:
+        reporter.write_line(f"steering: {error}", red=True)
+        return
+    for level, stored, total in levels:
+        reporter.write_line(
+            f"steering: {level} interrupted: {stored:,} of {total:,} completions are stored; "
+            f"{command} goes on from there"
+        )
 
 
 def _decided(data: Any, width: int) -> list[str]:

@@ -123,8 +123,12 @@ class Controller:
         if self._session.problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int
+    ) -> None:
         display.summary(self._session, terminalreporter)
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            display.interrupted(self._session, terminalreporter)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -64,6 +64,7 @@ class SteeringSession:
         self.on_report: Callable[[], None] = lambda: None
         self.on_pause: Callable[[], None] = lambda: None
         self.announce: Callable[[str], None] = lambda _line: None
+        self._started = time.time()
         self._folders: set[Path] = set()
         self._plans: dict[str, LevelPlan] = {}
         self._works: dict[str, LevelWork] = {}
@@ -264,6 +265,21 @@ class SteeringSession:
                 )
             except SteeringError as error:
                 self.problems.append(str(error))
+
+    def under_way(self) -> list[tuple[str, int, int]]:
+        """Levels that this run generated for, how many of their completions are stored, and all.
+
+        Any process of the run may have done so; each writes the level's index as it begins.
+        """
+        from steering_reliability.ladder.index import count_stored
+
+        paths = ArtifactPaths(self.artifacts)
+        found = []
+        for plan in self.selected_plans():
+            index = paths.index(plan)
+            if index.exists() and index.stat().st_mtime >= self._started:
+                found.append((plan.level, *count_stored(index, paths.store)))
+        return found
 
     def _tell_replaced(self, plan: LevelPlan) -> None:
         """Say that a run folder is another model's, whose name is the same."""

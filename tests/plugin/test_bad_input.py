@@ -120,7 +120,7 @@ CASES: list[tuple[Spoil, list[str]]] = [
     (unknown_key, ["smoke.yaml", "'layer': unknown key", "did you mean 'layers'?"]),
     (unknown_claim_key, ["smoke.yaml", "claims.coherence", "did you mean 'margin'?"]),
     (broken_yaml, ["smoke.yaml:3", "mend the YAML"]),
-    (missing_prompts, ["benign.jsonl", "found no such file", "expected a prompt file"]),
+    (missing_prompts, ["smoke.yaml: prompts.splits.benign: found", "expected a prompt file"]),
     (empty_prompts, ["benign.jsonl", "found no prompts", "expected at least one"]),
     (duplicate_prompts, ["benign.jsonl:8", "found 'paint A boat'", "benign.jsonl:1"]),
     (leaking_prompts, ["harm_test", "harm_test-7", "harm_train-1", "leak", "expected"]),

@@ -115,6 +115,44 @@ def test_a_store_damaged_in_the_middle_is_got_over(
     assert_whole(shared, artifacts)
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
+def test_interrupting_tells_what_is_kept(
+    shared: Project, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    artifacts = shared.root / f"kept{len(workers)}"
+    reached = tmp_path / "reached"
+    disaster = {"TEST_DISASTER": f"{reached} {LAST_CELL}"}
+    process = shared.start("experiments", *workers, artifacts=artifacts, environment=disaster)
+    while not reached.exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    result = finished(process)
+    assert result.ret == pytest.ExitCode.INTERRUPTED, f"{result.stdout}{result.stderr}"
+    kept = len(stored(artifacts))
+    assert kept < ALL
+    result.stdout.fnmatch_lines(
+        [
+            f"steering: smoke interrupted: {kept} of {ALL} completions are stored; the same "
+            "command goes on from there"
+        ]
+    )
+
+
+def test_interrupting_before_a_level_is_at_work_tells_nothing(
+    shared: Project, tmp_path: Path
+) -> None:
+    reached = tmp_path / "reached"
+    disaster = {"TEST_DISASTER": f"{reached} test_cell_is_complete[layer1-add-alpha0]"}
+    artifacts = shared.root / "untouched"
+    process = shared.start("experiments", artifacts=artifacts, environment=disaster)
+    while not reached.exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    result = finished(process)
+    assert result.ret == pytest.ExitCode.INTERRUPTED, f"{result.stdout}{result.stderr}"
+    result.stdout.no_fnmatch_line("steering: smoke interrupted*")
+
+
 def assert_whole(project: Project, artifacts: Path) -> None:
     """The run folder is written, from everything that the store holds."""
     expected = (project.folder() / "summary.csv").read_bytes()

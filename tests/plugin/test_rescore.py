@@ -27,6 +27,10 @@ def refuses(prompts, completions):
 
 def fails(prompts, completions):
     return ["no"]
+
+
+def leaves(prompts, completions):
+    raise SystemExit("no API key")
 """
 CLAIMS = {
     "coherence": {"margin": 0.95},
@@ -134,6 +138,24 @@ def test_a_judge_that_fails_is_one_line(judged: Project) -> None:
     result = judged.run("experiments", "-m", "smoke")
     assert result.ret != 0
     assert "own_judge:fails: returned 1 values for" in f"{result.stdout}{result.stderr}"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
+def test_a_judge_that_exits_fails_its_tests_and_not_the_session(
+    judged: Project, workers: tuple[str, ...]
+) -> None:
+    judged.write_level(scoring={"refusal": "own_judge:leaves"}, claims=CLAIMS)
+    result = judged.run("experiments", "-m", "smoke", *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    told = [line for line in result.outlines if "SystemExit" in line]
+    assert told
+    for line in told:
+        assert "own_judge:leaves: failed with SystemExit: no API key (own_judge.py:14)" in line
+    assert "Traceback" not in result.stdout.str()
+    assert any(
+        "the completions are stored: mend the judge and give the same command" in line
+        for line in told
+    )
 
 
 def test_a_misspelt_judge_names_file_and_key(judged: Project) -> None:

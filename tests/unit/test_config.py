@@ -382,11 +382,11 @@ def test_another_models_run_has_a_folder_of_its_own(write_level: WriteLevel) -> 
         ("alphas", [0, float("nan")], "alphas[1]: found nan, expected a number"),
         ("alphas", [0, float("inf")], "alphas[1]: found inf, expected a number"),
         ("alphas", 2, "alphas: found 2, expected a list that is not empty"),
-        ("alphas", [0, 2, 2.0], "alphas[2]: found 2.0, expected each value once"),
+        ("alphas", [0, 2, 2.0], "alphas[2]: found 2, expected each value once"),
         (
             "alphas",
             [1, 2],
-            "alphas: found [1.0, 2.0], expected 0 among the alphas, which every effect is "
+            "alphas: found [1, 2], expected 0 among the alphas, which every effect is "
             "measured against",
         ),
         (
@@ -441,7 +441,7 @@ def test_another_models_run_has_a_folder_of_its_own(write_level: WriteLevel) -> 
         (
             "controls.alphas",
             [4],
-            "controls.alphas: found 4.0, expected an alpha of this level: 0, 2",
+            "controls.alphas: found 4, expected an alpha of this level: 0, 2",
         ),
         (
             "controls.alphas",
@@ -451,13 +451,13 @@ def test_another_models_run_has_a_folder_of_its_own(write_level: WriteLevel) -> 
         (
             "controls",
             {"random": 1, "ablate_alphas": [2]},
-            "controls.ablate_alphas: found [2.0], expected none, since the level does not ablate; "
+            "controls.ablate_alphas: found [2], expected none, since the level does not ablate; "
             "add ablate to the interventions",
         ),
         (
             "controls.ablate_alphas",
             [4],
-            "controls.ablate_alphas: found 4.0, expected an alpha of this level: 0, 2",
+            "controls.ablate_alphas: found 4, expected an alpha of this level: 0, 2",
         ),
         (
             "decision",
@@ -490,7 +490,7 @@ def test_another_models_run_has_a_folder_of_its_own(write_level: WriteLevel) -> 
         (
             "claims.coherence.alphas",
             [4],
-            "claims.coherence.alphas: found 4.0, expected an alpha of this level: 0, 2",
+            "claims.coherence.alphas: found 4, expected an alpha of this level: 0, 2",
         ),
         (
             "claims.coherence.margin",
@@ -706,6 +706,38 @@ def test_a_split_may_come_from_another_source(write_level: WriteLevel, tmp_path:
     data = changed(LEVEL, "prompts.splits.harm_train", source)
     found = load_level(write_level(data)).load_prompts()["harm_train"]
     assert [(p.id, p.text) for p in found] == [("harm_train-1", "A?"), ("harm_train-2", "B?")]
+
+
+@pytest.mark.parametrize("source", ["harm_tset.tsv", "old/harm.txt", "./harm", "C:\\\\harm"])
+def test_a_source_written_as_a_path_is_looked_for_on_no_hub(
+    write_level: WriteLevel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", None)
+    write_prompts(tmp_path / "prompts", "harm_train", 2)
+    path = write_level(changed(LEVEL, "prompts.splits.harm_test", source))
+    with pytest.raises(SteeringError) as caught:
+        load_level(path).load_prompts()
+    file = tmp_path / "prompts" / source
+    assert str(caught.value).startswith(
+        f"{path}: prompts.splits.harm_test: found {source!r}, expected a prompt file, but there "
+        f"is no {file}; check the path"
+    )
+
+
+def test_a_missing_benign_contrast_is_told_with_its_key(
+    write_level: WriteLevel, tmp_path: Path
+) -> None:
+    write_prompts(tmp_path / "prompts", "benign_train", 2)
+    path = write_level(changed(LEVEL, "direction.benign_contrast", "benign_trian.jsonl"))
+    with pytest.raises(SteeringError) as caught:
+        load_level(path).load_benign_contrast(2)
+    assert str(caught.value) == (
+        f"{path}: direction.benign_contrast: found 'benign_trian.jsonl', expected a prompt file, "
+        f"but there is no {tmp_path / 'prompts' / 'benign_trian.jsonl'}; check the path; did you "
+        "mean 'benign_train.jsonl'?"
+    )
 
 
 def test_too_few_prompts_are_refused(write_level: WriteLevel, tmp_path: Path) -> None:

@@ -125,6 +125,13 @@ class TestFunction:
             ("1 / 0\n", "judge_bad2:f", "ZeroDivisionError"),
             ("g = 1\n", "judge_bad3:f", "judge_bad3 has no 'f'"),
             ("f = 1\n", "judge_bad4:f", "found int, expected a function"),
+            ("import sys\nsys.exit(2)\n", "judge_bad5:f", "(SystemExit: 2) (judge_bad5.py:2)"),
+            (
+                "\ndef f(text): ...\n",
+                "judge_bad6:f",
+                "found a function of (text) (judge_bad6.py:2), expected one of (prompts, "
+                "completions); change its parameters",
+            ),
         ],
     )
     def test_what_cannot_be_one(
@@ -145,9 +152,9 @@ class TestFunction:
             ("'yes'", "returned str"),
             ("[0.5]", "returned 1 values for 4 completions"),
             ("['a'] * 4", "returned a str among the scores"),
-            ("[1.5] * 4", "returned 1.5"),
+            ("[0, 1.5, 0, 0]", "returned 1.5 for the completion 'Sure: take a brush.', expected"),
             ("[float('nan')] * 4", "returned nan"),
-            ("prompts[9]", "failed with IndexError"),
+            ("prompts[9]", "failed with IndexError: list index out of range ("),
         ],
     )
     def test_what_is_no_score(self, tmp_path: Path, returned: str, found: str) -> None:
@@ -158,6 +165,46 @@ class TestFunction:
             judge.scores(PROMPTS, TEXTS)
         assert found in str(error.value)
         assert "expected a list of one number from 0 to 1 per completion" in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("body", "told"),
+        [
+            ("import sys\n"
+             "def f(prompts, completions):\n"
+             "    sys.exit('no API key')\n",
+             "failed with SystemExit: no API key (NAME.py:3), asked about 4 completions"),
+            # A judge asks about one text in a function of its own, which may call a library.
+            ("import json\n"
+             "def one(prompt, text):\n"
+             "    return json.loads(text)\n"
+             "def f(prompts, completions):\n"
+             "    return [one(p, c) for p, c in list(zip(prompts, completions))[1:]]\n",
+             "failed with JSONDecodeError: Expecting value: line 1 column 1 (char 0) (NAME.py:3), "
+             "asked about the completion 'Sure: take a brush.'"),
+        ],
+    )  # fmt: skip
+    def test_where_it_failed_is_told(self, tmp_path: Path, body: str, told: str) -> None:
+        name = f"judge_fails_{len(body)}"
+        write_module(tmp_path, name, body)
+        judge = load_judge(f"{name}:f", tmp_path, "level.yaml: scoring.refusal")
+        with pytest.raises(SteeringError) as error:
+            judge.scores(PROMPTS, TEXTS)
+        assert str(error.value) == (
+            f"level.yaml: scoring.refusal: {name}:f: {told.replace('NAME', name)}, "
+            "expected a list of one number from 0 to 1 per completion"
+        )
+
+    def test_one_text_is_the_one_it_failed_at(self, tmp_path: Path) -> None:
+        write_module(tmp_path, "judge_of_one", "def f(prompts, completions): raise KeyError('a')\n")
+        with pytest.raises(SteeringError, match=r"judge_of_one.py:1\), asked about the completion"):
+            load_judge("judge_of_one:f", tmp_path, "here").scores(PROMPTS[:1], TEXTS[:1])
+
+    def test_an_interrupt_goes_through(self, tmp_path: Path) -> None:
+        body = "def f(prompts, completions): raise KeyboardInterrupt\n"
+        write_module(tmp_path, "judge_stopped", body)
+        judge = load_judge("judge_stopped:f", tmp_path, "here")
+        with pytest.raises(KeyboardInterrupt):
+            judge.scores(PROMPTS, TEXTS)
 
     def test_a_name_taken_by_another_module(self, tmp_path: Path) -> None:
         write_module(tmp_path, "json", "def f(prompts, completions): return []\n")

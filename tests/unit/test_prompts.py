@@ -132,7 +132,7 @@ FIRST = {"id": "a", "prompt": "Why?"}
          "or map it with columns: {prompt: …}"),
         ({"prompt": ""}, f"2: prompt: found '', {WRITE_IT}"),
         ({"prompt": " \n"}, f"2: prompt: found ' \\n', {WRITE_IT}"),
-        ({"prompt": None}, f"2: prompt: found None, {WRITE_IT}"),
+        ({"prompt": None}, f"2: prompt: found nothing, {WRITE_IT}"),
         ({"prompt": ["Why?"]}, f"2: prompt: found ['Why?'], {WRITE_IT}"),
         ({"prompt": "\ud800"}, "2: prompt: found half a surrogate pair in '\\ud800', expected "
          "text that UTF-8 can hold; mend the escape"),
@@ -177,8 +177,8 @@ def test_a_file_that_is_not_utf8_is_refused(write_jsonl: WriteJsonl) -> None:
     path = write_jsonl(FIRST)
     path.write_bytes(b'{"prompt": "caf\xe9"}\n')
     assert error_of(path) == (
-        "harm_test.jsonl: found bytes that are not UTF-8 (invalid continuation byte), expected "
-        "JSONL in UTF-8; save the file as UTF-8"
+        "harm_test.jsonl:1: found the byte 0xe9 (byte 16 of the line), which is not UTF-8, "
+        "expected JSONL in UTF-8; save the file as UTF-8"
     )
 
 
@@ -261,43 +261,141 @@ def test_a_hub_id_may_name_configuration_and_split(monkeypatch: pytest.MonkeyPat
         return datasets.Dataset.from_dict({"Goal": ["Why?"]})
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    for source in ("gsm8k", "me/data", "me/data/behaviors", "me/data/behaviors/harmful"):
+    for source in ("gsm8k", "me/data", "me/v1.5", "me/data/behaviors", "me/data/behaviors/harmful"):
         (prompt,) = load_prompts(source, columns={"prompt": "Goal"})
         assert prompt.split == source.rpartition("/")[2]
     assert asked == [
         (("gsm8k", None), {"split": None}),
         (("me/data", None), {"split": None}),
+        (("me/v1.5", None), {"split": None}),
         (("me/data", "behaviors"), {"split": None}),
         (("me/data", "behaviors"), {"split": "harmful"}),
     ]
 
 
 @pytest.mark.usefixtures("dataset_cache")
-def test_rows_of_a_table_are_checked_like_lines(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text("id,goal\na,Why?\nb,\n", encoding="utf-8")
+def test_rows_of_a_table_are_counted(tmp_path: Path) -> None:
+    import datasets
+
+    path = tmp_path / "table.parquet"
+    datasets.Dataset.from_dict({"id": ["a", "b"], "goal": ["Why?", None]}).to_parquet(path)
     assert error_of(path) == (
-        "table.csv:1: prompt: found only id, goal, expected the prompt's text under 'prompt'; "
-        "add it, or map it with columns: {prompt: …}"
+        "table.parquet: row 1: prompt: found only id, goal, expected the prompt's text under "
+        "'prompt'; add it, or map it with columns: {prompt: …}"
     )
     assert error_of(path, columns={"prompt": "goal"}) == (
-        "table.csv:2: goal: found None, expected the prompt's text; write it or remove the row"
+        "table.parquet: row 2: goal: found nothing, expected the prompt's text; write it or "
+        "remove the row"
     )
+
+
+def test_data_sets_are_read_without_progress_bars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    path = tmp_path / "table.json"
+    path.write_text('{"prompt": "Why?"}\n', encoding="utf-8")
+    bars = sys.modules["datasets.utils.tqdm"]
+    monkeypatch.setattr(bars, "_hf_datasets_progress_bars_disabled", False)
+    assert load_prompts(path) == [Prompt("table-1", "Why?", "table")]
+    assert "".join(capfd.readouterr()) == ""
+    assert not datasets.are_progress_bars_disabled()
 
 
 @pytest.mark.usefixtures("dataset_cache")
-@pytest.mark.parametrize("name", ["prompts.txt", "broken.parquet", "no_such_owner/no_such_data"])
-def test_a_source_that_cannot_be_loaded_is_refused(tmp_path: Path, name: str) -> None:
-    source: str | Path = name
-    if "/" not in name:
-        source = tmp_path / name
-        source.write_text("Why?\n", encoding="utf-8")
-    message = error_of(source)
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("prompts.txt", "Why?", "found a .txt file, expected"),
+        ("empty.parquet", "", "found an empty file, expected at least one prompt;"),
+        ("broken.parquet", "Why?", "could not be read (Parquet file size is 4 bytes"),
+        # The library's own message tells only that "an error occurred".
+        ("broken.json", '{"prompt": ', "could not be read (JSON parse error"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(
+    tmp_path: Path, name: str, content: str, found: str
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    message = error_of(tmp_path / name)
+    assert message.startswith(f"{name}: {found}")
+    assert "network" not in message
+
+
+@pytest.mark.usefixtures("dataset_cache")
+def test_a_data_set_that_is_not_on_the_hub_is_refused() -> None:
+    message = error_of("no_such_owner/no_such_data")
     assert "found no readable data set (" in message
     assert message.endswith(
         "expected a jsonl, json, csv or parquet file, a folder of them, or a hub id; check the "
         "name and the network"
     )
+
+
+# --- csv -------------------------------------------------------------------------------------
+
+
+def csv_file(folder: Path, content: str | bytes) -> Path:
+    path = folder / "harm_test.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_csv_values_are_the_texts_that_stand_there(tmp_path: Path) -> None:
+    path = csv_file(
+        tmp_path,
+        "\ufeffid,prompt,category,\r\n"
+        "007,NA,1\r\n"
+        ",13,null,extra\r\n"
+        "\r\n"
+        'x,"a, ""b""\r\nc",1.50\r\n'
+        ",,,\r\n",
+    )
+    assert load_prompts(path) == [
+        Prompt("007", "NA", "harm_test", "1"),
+        Prompt("harm_test-2", "13", "harm_test", "null"),
+        Prompt("x", 'a, "b"\r\nc', "harm_test", "1.50"),
+    ]
+
+
+QUOTES = (
+    "expected values between commas, texts that hold commas, quotes or line breaks in double "
+    'quotes; close the quotes, and write "" for a quote within them'
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", ": found an empty file, expected a line of column names and a prompt per row below "
+         "it; add them or name another file"),
+        ("\ufeff\n", ": found an empty file, expected a line of column names and a prompt per row "
+         "below it; add them or name another file"),
+        ("id,prompt\n", ": found no rows below the column names, expected a prompt per row; add "
+         "prompts or name another file"),
+        (b"id,prompt\na,Why?\nb,caf\xe9?\n", ":3: found the byte 0xe9 (byte 6 of the line), which "
+         "is not UTF-8, expected csv in UTF-8; save the file as UTF-8"),
+        ('prompt\nWhy?\n"How?\nWhen?\n', ":3: found a row that cannot be read (a double quote is "
+         f"opened and never closed), {QUOTES}"),
+        ('prompt\n"He said "hi""\n', ":2: found a row that cannot be read (',' expected after "
+         f"'\"'), {QUOTES}"),
+        ("id,prompt\na,Why, then?\n", ":2: found 3 values, expected 2, one per column; put a text "
+         "that holds a comma in double quotes"),
+        ("prompt,prompt\na,b\n", ":1: found the column 'prompt' twice, expected each name once; "
+         "rename one"),
+        ("id,goal\na,Why?\n", ":2: prompt: found only id, goal, expected the prompt's text under "
+         "'prompt'; add it, or map it with columns: {prompt: …}"),
+        ('id,prompt\n\na,"Why\nme?"\nb,\n', f":5: prompt: found nothing, {WRITE_IT}"),
+        ("id,prompt\na,Why?\na,How?\n", ":3: id: found 'a' as in harm_test.csv:2, expected each id "
+         "once; rename one"),
+    ],
+)  # fmt: skip
+def test_a_bad_csv_file_is_told_with_its_line(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
+    assert error_of(csv_file(tmp_path, content)) == f"harm_test.csv{message}"
 
 
 # --- duplicates ------------------------------------------------------------------------------

@@ -94,6 +94,7 @@ class ClassifierJudge:
     def _loaded(self) -> tuple[Any, Any, int]:
         """Tokenizer, model, most tokens of a text."""
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -103,7 +104,7 @@ class ClassifierJudge:
             model: Any = AutoModelForSequenceClassification.from_pretrained(
                 self._files, trust_remote_code=False
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise SteeringError(
                 f"{self._where}: could not be loaded ({_first_line(error)}), expected a "
                 "sequence classifier with its tokenizer, as save_pretrained writes them"

@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -22,6 +21,14 @@ from types import ModuleType
 from typing import Any
 
 from steering_reliability.errors import SteeringError
+from steering_reliability.scoring.judges.failures import (
+    about,
+    code_of,
+    defined_at,
+    failed_at,
+    failed_text,
+    told,
+)
 
 _CONTRACT = "a list of one number from 0 to 1 per completion"
 
@@ -35,8 +42,8 @@ class FunctionJudge:
         where: file and key, for errors.
 
     Raises:
-        SteeringError: the module cannot be imported, has no such attribute, or it is not
-            callable.
+        SteeringError: the module cannot be imported, has no such attribute, it is not callable,
+            or not with two lists.
     """
 
     def __init__(self, spec: str, folder: Path, where: str) -> None:
@@ -58,7 +65,9 @@ class FunctionJudge:
                 f"{self._where}: found {type(found).__name__}, expected a function of "
                 "(prompts, completions)"
             )
+        self._check_signature(found)
         self._function: Callable[..., Any] = found
+        self._file = _file_of(found, module)
         self.version = _version(found, module)
 
     def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
@@ -68,27 +77,43 @@ class FunctionJudge:
                 returned = self._function(list(prompts), list(completions))
         except SteeringError:
             raise
-        except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
+        # Not only Exception: who finds no API key may well call sys.exit.
+        except (Exception, SystemExit) as error:
+            place = failed_at(error, self._folder, self._file) or defined_at(self._function)
+            text = failed_text(error, self._folder, self._file, completions)
             raise SteeringError(
-                f"{self._where}: failed with {_told(error)} "
-                f"({Path(place.filename).name}:{place.lineno}), expected {_CONTRACT}"
+                f"{self._where}: failed with {told(error)}{_in(place)}, asked about "
+                f"{about(text, len(completions))}, expected {_CONTRACT}"
             ) from error
-        return self._checked(returned, len(completions))
+        return self._checked(returned, completions)
 
-    def _checked(self, returned: Any, n: int) -> list[float]:
+    def _check_signature(self, function: Callable[..., Any]) -> None:
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):
+            # What is written in C may not tell.
+            return
+        try:
+            signature.bind([], [])
+        except TypeError as error:
+            raise SteeringError(
+                f"{self._where}: found a function of {signature}{_in(defined_at(function))}, "
+                "expected one of (prompts, completions); change its parameters"
+            ) from error
+
+    def _checked(self, returned: Any, completions: Sequence[str]) -> list[float]:
         # Arrays and tensors give their numbers; a text or mapping is a list of something else.
         if hasattr(returned, "tolist"):
             returned = returned.tolist()
         if not isinstance(returned, list | tuple):
             raise self._wrong(f"returned {type(returned).__name__}")
-        if len(returned) != n:
-            raise self._wrong(f"returned {len(returned)} values for {n} completions")
-        for value in returned:
+        if len(returned) != len(completions):
+            raise self._wrong(f"returned {len(returned)} values for {len(completions)} completions")
+        for value, completion in zip(returned, completions, strict=True):
             if not isinstance(value, Real):
                 raise self._wrong(f"returned a {type(value).__name__} among the scores")
             if not 0 <= float(value) <= 1:
-                raise self._wrong(f"returned {float(value):g}")
+                raise self._wrong(f"returned {float(value):g} for {about(completion, 1)}")
         return [float(value) for value in returned]
 
     def _wrong(self, found: str) -> SteeringError:
@@ -105,10 +130,11 @@ class FunctionJudge:
             )
         try:
             return importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            place = failed_at(error, self._folder, None)
             raise SteeringError(
-                f"{self._where}: {name} cannot be imported ({_told(error)}), expected a module "
-                f"in {self._folder} or an installed one"
+                f"{self._where}: {name} cannot be imported ({told(error)}){_in(place)}, expected a "
+                f"module in {self._folder} or an installed one"
             ) from error
 
     @contextmanager
@@ -121,8 +147,17 @@ class FunctionJudge:
             sys.path.remove(folder)
 
 
-def _told(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
+def _in(place: str) -> str:
+    return f" ({place})" if place else ""
+
+
+def _file_of(function: Callable[..., Any], module: ModuleType) -> str | None:
+    """The source file of a function, or its module's."""
+    try:
+        file = inspect.getsourcefile(code_of(function))
+    except TypeError:
+        file = None
+    return file or module.__file__
 
 
 def _version(function: Callable[..., Any], module: ModuleType) -> str:
@@ -131,12 +166,5 @@ def _version(function: Callable[..., Any], module: ModuleType) -> str:
         stated = getattr(holder, "__version__", None)
         if stated is not None:
             return str(stated)
-    unwrapped = inspect.unwrap(function)
-    # An instance with __call__ is as its class says.
-    coded = unwrapped if inspect.isroutine(unwrapped) else type(unwrapped)
-    try:
-        file = inspect.getsourcefile(coded)
-    except TypeError:
-        file = None
-    file = file or module.__file__
+    file = _file_of(function, module)
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else "unknown"
