@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from steering_reliability.expectations import Verdict
 
 REPORT_ATTRIBUTE = "steering"
-WORKER_OUTPUT = "steering_timings"
+TIMINGS = "steering_timings"
+CUT_SHORT = "steering_cut_short"
 RUN_ID = "steering_run_id"
 
 # Below it execnet, which carries xdist's messages, fails; above, any whole number is fine.
