@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from steering_reliability.config.reading import Settings, read_yaml, validate, wrong
+from steering_reliability.config.reading import Settings, read_yaml, validate, wrong, yaml_files
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
@@ -116,7 +116,7 @@ def load_profile(name_or_source: str, configs_folder: Path | None = None) -> Mod
 
 
 def _find_profile(name_or_source: str, folder: Path) -> ModelProfile | None:
-    files = sorted(folder.glob("*.yaml"))
+    files = yaml_files(folder)
     # A mistake in another model's profile is no reason to stop this one.
     own = [file for file in files if file.stem == name_or_source]
     profiles = [_read_profile(file) for file in own]
