@@ -36,7 +36,7 @@ def find_levels(folder: str | Path) -> dict[str, Path]:
 
 def _name_in(path: Path) -> str:
     text = path.read_text(encoding="utf-8", errors="replace")
-    line = re.search(r"^level:(?:\s.*)?$", text, re.MULTILINE)
+    line = re.search(r"^level:(?:[ \t].*)?$", text, re.MULTILINE)
     if line is None:
         return ""
     try:

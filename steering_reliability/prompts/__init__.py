@@ -15,13 +15,14 @@ from steering_reliability.prompts.duplicates import (
     near_duplicates,
     similarity,
 )
-from steering_reliability.prompts.prompt import Prompt, prompts_hash
+from steering_reliability.prompts.prompt import Prompt, check_are_prompts, prompts_hash
 from steering_reliability.prompts.reading import FILE_SUFFIXES, load_prompts
 
 __all__ = [
     "FILE_SUFFIXES",
     "NEAR_DUPLICATE",
     "Prompt",
+    "check_are_prompts",
     "check_prompts",
     "fold",
     "load_prompts",

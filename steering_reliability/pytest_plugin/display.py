@@ -60,7 +60,7 @@ def _device(session: SteeringSession) -> str:
         return f"device {session.overrides.device}"
     from steering_reliability.models.loaded import resolve_device
 
-    return f"device {resolve_device(session.overrides.device)}"
+    return f"device {resolve_device(session.overrides.device, '--steer-device')}"
 
 
 def connect(session: SteeringSession) -> None:

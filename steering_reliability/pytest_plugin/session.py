@@ -129,7 +129,7 @@ class SteeringSession:
         if self.overrides.device not in ("auto", "cpu"):
             from steering_reliability.models.loaded import resolve_device
 
-            resolve_device(self.overrides.device)
+            resolve_device(self.overrides.device, "--steer-device")
         for plan in plans:
             level_judge(plan.config)
             resolve_source(plan.profile.source, self.announce)

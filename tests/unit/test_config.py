@@ -719,7 +719,7 @@ def test_levels_are_found_by_name_even_where_they_are_broken(
     write_level: WriteLevel, tmp_path: Path
 ) -> None:
     one = write_level("level: 'one'\nlayers: [[[\n", "a.yaml")
-    two = write_level("level:\nquestion: why\n", "two.yaml")
+    two = write_level("level:\nquestion: [[[\n", "two.yaml")
     write_level("level:three\n", "four.yaml")
     (tmp_path / "configs" / "models").mkdir()
     (tmp_path / "configs" / "models" / "m.yaml").write_text("name: m\n", encoding="utf-8")
