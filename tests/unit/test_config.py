@@ -977,3 +977,13 @@ def test_only_random_directions_control_an_ablation(write_level: WriteLevel) -> 
     level = load_level(write_level(ablates | {"controls": controls | {"random": 2}}))
     assert level.controls.names_at("ablate", 2) == ["random-1", "random-2"]
     assert level.controls.names_at("ablate", 1) == []
+
+
+def test_the_alpha_that_ablation_is_claimed_of_is_one_of_the_levels(
+    write_level: WriteLevel,
+) -> None:
+    claims = {"interventions": ["ablate"], "alphas": [0, 2], "claims": {"ablation_effect": {}}}
+    assert error_of(write_level(LEVEL | claims)) == (
+        "my_level.yaml: claims.ablation_effect.alpha: found 1.0, expected an alpha of this level: "
+        "0, 2"
+    )
