@@ -33,7 +33,8 @@ class Cell:
         condition: the prompt condition, ``"default"`` unless a level compares system prompts.
 
     Raises:
-        ValueError: the layer is negative, the intervention is unknown or alpha is not finite.
+        ValueError: the layer is no number or negative, the intervention is unknown, or alpha is no
+            finite number.
     """
 
     layer: int
@@ -43,13 +44,13 @@ class Cell:
     condition: str = DEFAULT_CONDITION
 
     def __post_init__(self) -> None:
-        if self.layer < 0:
-            raise ValueError(f"layer: found {self.layer}, expected 0 or more")
+        if not _is_number(self.layer) or self.layer < 0:
+            raise ValueError(f"layer: found {self.layer!r}, expected a whole number from 0 on")
         if self.intervention not in INTERVENTIONS:
             known = ", ".join(INTERVENTIONS)
             raise ValueError(f"intervention: found {self.intervention!r}, expected one of {known}")
-        if not abs(self.alpha) < float("inf"):
-            raise ValueError(f"alpha: found {self.alpha}, expected a finite number")
+        if not _is_number(self.alpha) or not abs(self.alpha) < float("inf"):
+            raise ValueError(f"alpha: found {self.alpha!r}, expected a finite number")
         # 2 and 2.0 are one cell with one id, however YAML or a user wrote it.
         object.__setattr__(self, "alpha", float(self.alpha) + 0.0)
 
@@ -85,6 +86,11 @@ class Cell:
 
     def __str__(self) -> str:
         return self.id
+
+
+def _is_number(value: object) -> bool:
+    # Numbers of numpy and torch are as good.
+    return hasattr(value, "__float__")
 
 
 def expand_grid(

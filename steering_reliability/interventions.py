@@ -13,7 +13,7 @@ import torch
 
 from steering_reliability.cells import LEARNED, Cell, Intervention
 from steering_reliability.directions.controls import is_control
-from steering_reliability.directions.direction import Direction
+from steering_reliability.directions.direction import Direction, check_is_direction
 from steering_reliability.errors import SteeringError
 
 Directions = Mapping[tuple[str, int], Direction]
@@ -57,7 +57,7 @@ def resolve_steering(cell: Cell, directions: Directions, alpha_unit: float) -> S
 
     Raises:
         SteeringError: there is no direction of that name for the layer, or no learned one that
-            a control which ablates is matched to.
+            a control which ablates is matched to; or what is given is no direction.
     """
     if cell.is_baseline:
         return None
@@ -72,13 +72,25 @@ def resolve_steering(cell: Cell, directions: Directions, alpha_unit: float) -> S
 
 
 def _direction(cell: Cell, name: str, directions: Directions) -> Direction:
+    if not isinstance(directions, Mapping):
+        raise SteeringError(
+            f"directions: found a {type(directions).__name__}, expected a mapping by (name, "
+            f"layer), such as {{({name!r}, {cell.layer}): direction}}"
+        )
     direction = directions.get((name, cell.layer))
     if direction is None:
+        odd = [key for key in directions if not (isinstance(key, tuple) and len(key) == 2)]
+        if odd:
+            raise SteeringError(
+                f"directions: found the key {odd[0]!r}, expected (name, layer), such as "
+                f"({name!r}, {cell.layer})"
+            )
         known = ", ".join(f"{name!r} at layer {layer}" for name, layer in sorted(directions))
         raise SteeringError(
             f"cell {cell.id}: no direction {name!r} for layer {cell.layer}, "
             f"expected one of: {known or 'none given'}"
         )
+    check_is_direction(direction, f"direction {name!r} for layer {cell.layer}")
     return direction
 
 

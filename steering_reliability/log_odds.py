@@ -25,7 +25,7 @@ from steering_reliability.engine.requests import checked_steering
 from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import Directions, Steering
 from steering_reliability.models.loaded import LoadedModel
-from steering_reliability.prompts import Prompt
+from steering_reliability.prompts import Prompt, check_are_prompts
 from steering_reliability.statistics import Estimate, bootstrap_bounds, refitted_mean, sign_flip
 
 REFUSAL_TEXTS = (
@@ -237,6 +237,7 @@ def log_odds_of(
     Raises:
         SteeringError: a context that the model can't hold.
     """
+    check_are_prompts(prompts)
     texts = [model.format.encode_response(text) for text in (*REFUSAL_TEXTS, *COMPLIANCE_TEXTS)]
     encoded = [model.encode(prompt.text) for prompt in prompts]
     of_text = continuation_logprobs(model, encoded, texts, steerings).nansum(dim=-1)

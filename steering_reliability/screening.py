@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from steering_reliability.cells import LEARNED, Cell
-from steering_reliability.directions.direction import Direction
+from steering_reliability.directions.direction import Direction, check_is_direction
 from steering_reliability.directions.residuals import Continued
 from steering_reliability.engine import generate
 from steering_reliability.engine.forced import first_token_log_odds, kl_from_unsteered
@@ -23,7 +23,7 @@ from steering_reliability.engine.requests import checked_steering
 from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import Directions, Steering
 from steering_reliability.models.loaded import LoadedModel
-from steering_reliability.prompts import Prompt
+from steering_reliability.prompts import Prompt, check_are_prompts
 from steering_reliability.statistics import bootstrap_bounds
 
 SCREEN_COLUMNS = (
@@ -124,6 +124,8 @@ def _by_name(directions: Directions | Sequence[Direction]) -> Directions:
     if isinstance(directions, Mapping):
         named = dict(directions)
     else:
+        for direction in directions:
+            check_is_direction(direction, "directions")
         named = {(LEARNED, direction.layer): direction for direction in directions}
         if len(named) < len(directions):
             raise SteeringError(
@@ -147,6 +149,7 @@ def _check(
                 f"{name}: found {len(prompts)} prompts, expected at least {MIN_PROMPTS}: an "
                 "interval over fewer says nothing"
             )
+        check_are_prompts(prompts, name)
     if not alphas or 0 in alphas:
         raise SteeringError(
             f"alphas: found {list(alphas)}, expected at least one, and none of them 0: every "

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+
+from steering_reliability.config.reading import shown, yaml_files
 from steering_reliability.errors import SteeringError
+
+MARKER_NAME = "a marker's name: letters, digits and underscores"
 
 
 def find_levels(folder: str | Path) -> dict[str, Path]:
@@ -15,13 +20,11 @@ def find_levels(folder: str | Path) -> dict[str, Path]:
     level; a file without one goes by its own name.
 
     Raises:
-        SteeringError: two files are the same level.
+        SteeringError: two files are the same level, or a level's name can't be a marker's.
     """
     levels: dict[str, Path] = {}
-    for path in sorted(filter(Path.is_file, Path(folder, "configs").glob("*.yaml"))):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        line = re.search(r"""^level:\s*["']?(\w+)""", text, re.MULTILINE)
-        name = line[1] if line else path.stem
+    for path in yaml_files(Path(folder, "configs")):
+        name = _name_in(path) or path.stem
         if name in levels:
             raise SteeringError(
                 f"{path}: level: found {name!r} as in {levels[name]}, expected each level once; "
@@ -29,3 +32,22 @@ def find_levels(folder: str | Path) -> dict[str, Path]:
             )
         levels[name] = path
     return levels
+
+
+def _name_in(path: Path) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    line = re.search(r"^level:(?:[ \t].*)?$", text, re.MULTILINE)
+    if line is None:
+        return ""
+    try:
+        name = yaml.safe_load(line[0])["level"]
+    except yaml.YAMLError:
+        # As it stands, for the error.
+        name = line[0].partition(":")[2].strip()
+    if name is None:
+        return ""
+    if not str(name).isidentifier():
+        raise SteeringError(
+            f"{path}: level: found {shown(name)}, expected {MARKER_NAME}; rename it"
+        )
+    return str(name)

@@ -22,6 +22,7 @@ from pydantic import (
 
 from steering_reliability.cells import Intervention
 from steering_reliability.claims import CLAIM_SETTINGS
+from steering_reliability.config.folder import MARKER_NAME
 from steering_reliability.config.layers import LayersFrom, read_layers, resolve_layers
 from steering_reliability.config.reading import (
     ModelsByKey,
@@ -106,7 +107,7 @@ class LevelConfig(Settings):
     @classmethod
     def _is_a_marker(cls, level: str) -> str:
         if not level.isidentifier():
-            raise wrong(level, "a marker's name: letters, digits and underscores")
+            raise wrong(level, MARKER_NAME)
         return level
 
     @field_validator("run")

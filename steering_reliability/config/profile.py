@@ -8,7 +8,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from steering_reliability.config.reading import NonEmpty, Settings, read_yaml, validate, wrong
+from steering_reliability.config.reading import (
+    NonEmpty,
+    Settings,
+    read_yaml,
+    validate,
+    wrong,
+    yaml_files,
+)
 
 
 class Slots(Settings):
@@ -120,7 +127,7 @@ def _name_of(source: str) -> str:
 
 
 def _find_profile(name_or_source: str, folder: Path) -> ModelProfile | None:
-    files = sorted(folder.glob("*.yaml"))
+    files = yaml_files(folder)
     # A mistake in another model's profile is no reason to stop this one.
     own = [file for file in files if file.stem == name_or_source]
     profiles = [_read_profile(file) for file in own]

@@ -53,6 +53,12 @@ def refuse_repeats(values: Sequence[object]) -> None:
             raise wrong(as_written(value), "each value once", key=f"[{index}]")
 
 
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files of a folder, whichever way their names end; none where there is no folder."""
+    found = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    return sorted(path for path in found if path.is_file())
+
+
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
@@ -266,6 +272,6 @@ def _is_field(mark: object) -> bool:
 
 
 def _nearby(path: Path) -> str:
-    siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    siblings = [sibling.name for sibling in yaml_files(path.parent)]
     close = difflib.get_close_matches(path.name, siblings, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -20,7 +20,7 @@ from steering_reliability.directions.diagnostics import halved_agreement, pair_a
 from steering_reliability.directions.direction import NULL_GUARD, Direction, is_null
 from steering_reliability.directions.residuals import Continued, read_continuations
 from steering_reliability.errors import SteeringError
-from steering_reliability.prompts import Prompt, prompts_hash
+from steering_reliability.prompts import Prompt, check_are_prompts, prompts_hash
 
 if TYPE_CHECKING:
     from steering_reliability.models.loaded import LoadedModel
@@ -258,10 +258,12 @@ def check_request(
     """Refuse what can't be learned before anything is computed.
 
     Raises:
-        SteeringError: no prompts, no layers, a layer the model doesn't have, an unknown ``at``.
+        SteeringError: no prompts or other things, no layers, a layer the model doesn't have, an
+            unknown ``at``.
     """
     if not prompts:
         raise SteeringError("prompts: found none, expected at least one prompt to learn from")
+    check_are_prompts(prompts)
     if not layers:
         raise SteeringError("layers: found none, expected at least one layer")
     for layer in layers:

@@ -99,6 +99,19 @@ class Direction:
         return described
 
 
+def check_is_direction(found: object, where: str) -> None:
+    """Refuse bare vectors, which have no norm that alpha could be counted in.
+
+    Raises:
+        SteeringError: it is no direction.
+    """
+    if not isinstance(found, Direction):
+        raise SteeringError(
+            f"{where}: found a {type(found).__name__}, expected a Direction, as learn_direction "
+            "gives, or Direction(vector, layer, raw_norm, residual_norm)"
+        )
+
+
 def site_of(layer: int) -> str:
     """The hook name of a block's output."""
     return f"blocks.{layer}.hook_out"

@@ -48,9 +48,7 @@ def make_engine(
         from steering_reliability.engine.lens import LensEngine
 
         return LensEngine(model, settings)
-    raise SteeringError(
-        f"--steer-backend: found {backend!r}, expected one of {', '.join(BACKENDS)}"
-    )
+    raise SteeringError(f"backend: found {backend!r}, expected one of {', '.join(BACKENDS)}")
 
 
 def generate(
@@ -92,8 +90,8 @@ def generate(
         One completion per cell, prompt and sample, in that order.
 
     Raises:
-        SteeringError: a direction is missing or of another width, a layer doesn't exist, or
-            the context can't fit.
+        SteeringError: a prompt or a direction is something else, a direction is missing or of
+            another width, a layer doesn't exist, or the context can't fit.
     """
     settings = GenerationSettings(
         max_new_tokens=max_new_tokens,

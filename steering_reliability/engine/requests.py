@@ -16,7 +16,7 @@ from steering_reliability.completions import Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.interventions import Directions, Steering, resolve_steering
 from steering_reliability.models.loaded import LoadedModel
-from steering_reliability.prompts import Prompt
+from steering_reliability.prompts import Prompt, check_are_prompts
 
 # Raised when a change of the engine may change tokens, so that old completions aren't reused.
 GENERATION_VERSION = 10
@@ -126,9 +126,10 @@ def plan_requests(
             apart, and nothing else.
 
     Raises:
-        SteeringError: a layer doesn't exist, a direction is missing, or was made for another
-            width.
+        SteeringError: a prompt is none, a layer doesn't exist, a direction is missing, or was
+            made for another width.
     """
+    check_are_prompts(prompts)
     encoded = [tuple(model.encode(prompt.text)) for prompt in prompts]
     common = _common_identity(model, settings, backend) | ({"again": again} if again else {})
     requests = []

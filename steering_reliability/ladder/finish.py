@@ -24,6 +24,7 @@ from steering_reliability.ladder.judge import Scorer, judge_level
 from steering_reliability.ladder.judged import scoring_record
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.ladder.targets import left_out_claims
 from steering_reliability.report.decided import order_lines
 from steering_reliability.results.atomic import write_bytes, write_csv
 from steering_reliability.results.conditions import compare_prompting
@@ -292,7 +293,7 @@ def _manifest(
     cells: list[Cell],
 ) -> dict[str, Any]:
     generated = sum(record.run.get("run_id") == facts.run_id for record in stored.values())
-    warnings = [*plan.notes, *facts.warnings]
+    warnings = [*left_out_claims(plan), *plan.notes, *facts.warnings]
     by_slots = Counter(
         int(record.run.get("slots", index.model["slots"])) for record in stored.values()
     )

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from steering_reliability.cells import LEARNED, Cell, Goal, Intervention
-from steering_reliability.claims import (
-    AblationEffect,
-    AlphaMonotonicity,
-    BaselineRefusal,
-    BeatsControls,
-    BenignSideEffect,
-    ClaimSettings,
-    Coherence,
-    DirectionIsReal,
-    SomeLayerSteers,
-)
+from steering_reliability.cells import Cell
+from steering_reliability.claims import ClaimSettings, DirectionIsReal
 from steering_reliability.completions import UNSTEERED_LOGPROB, Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import (
@@ -31,29 +20,17 @@ from steering_reliability.expectations import (
 )
 from steering_reliability.ladder.judged import JUDGE_SCORE, Text, TextScores, level_judge
 from steering_reliability.ladder.plan import LevelPlan
+from steering_reliability.ladder.targets import (
+    Target,
+    claim_targets,
+    control_targets,
+    required_cells,
+)
 from steering_reliability.results.atomic import well_formed
 from steering_reliability.results.prefixes import PREFIX_COLUMNS
 from steering_reliability.results.score_cache import ScoreCache
 from steering_reliability.results.shapes import SHAPE_COLUMNS
 from steering_reliability.results.summary import SCORE_COLUMNS
-
-
-@dataclass(frozen=True, order=True)
-class Target:
-    """What a claim is about: the level (all None), a series of alphas, or a cell.
-
-    Attributes:
-        goal: what the cell was chosen for, where an earlier level chose it.
-    """
-
-    layer: int | None = None
-    intervention: Intervention | None = None
-    alpha: float | None = None
-    goal: Goal | None = None
-
-    @classmethod
-    def of(cls, cell: Cell, goal: Goal | None = None) -> Target:
-        return cls(cell.layer, cell.intervention, cell.alpha, goal)
 
 
 class Scorer:
@@ -168,92 +145,6 @@ def weighed_prompts(plan: LevelPlan) -> set[tuple[str, str]]:
     }
 
 
-def claim_targets(plan: LevelPlan, claim: str) -> list[Target]:
-    """Everything in the level's grid that a claim is made about."""
-    settings = plan.claim(claim)
-    if isinstance(settings, BaselineRefusal | SomeLayerSteers):
-        return [Target()]
-    if isinstance(settings, AlphaMonotonicity):
-        return [Target(layer, kind) for layer, kind in plan.series if kind == "add"]
-    if isinstance(settings, DirectionIsReal):
-        return [Target(layer, plan.config.interventions[0]) for layer in plan.layers]
-    if isinstance(settings, BeatsControls):
-        return _controlled(plan, settings)
-    if isinstance(settings, AblationEffect):
-        cells = [Cell(layer, kind, settings.alpha) for layer, kind in plan.series]
-        return [Target.of(cell) for cell in cells if cell.intervention == "ablate"]
-    any_intervention = isinstance(settings, Coherence | BenignSideEffect)
-    return [
-        Target.of(cell)
-        for cell in plan.steered_cells
-        if (any_intervention or cell.intervention == "add") and settings.covers(cell.alpha)
-    ]
-
-
-def _controlled(plan: LevelPlan, settings: BeatsControls) -> list[Target]:
-    """Cells that have controls, by goal where one was chosen.
-
-    Where none has, all that add, which is an error to be shown.
-    """
-    cells = [
-        cell
-        for cell in plan.splits_of
-        if cell.direction == LEARNED and cell.alpha > 0 and settings.covers(cell.alpha)
-    ]
-    controlled = [cell for cell in cells if plan.controls_of(cell, settings.split)]
-    asked = controlled or [cell for cell in cells if cell.intervention == "add"]
-    targets: list[Target] = []
-    for cell in asked:
-        chosen = [Target.of(cell, goal) for goal in plan.goals.get((settings.split, cell), [])]
-        targets += chosen or [Target.of(cell)]
-    return targets
-
-
-def _control_targets(plan: LevelPlan, layer: int | None) -> list[Target]:
-    """Where the level claims ``beats_controls`` at a layer, and has the controls for it."""
-    settings = plan.config.claims.get("beats_controls")
-    if not isinstance(settings, BeatsControls):
-        return []
-    return [
-        target
-        for target in _controlled(plan, settings)
-        if target.layer == layer and len(required_cells(plan, settings, target)) > 2
-    ]
-
-
-def _needed_of_layer(plan: LevelPlan, target: Target) -> list[Cell]:
-    baseline = next(cell for cell in plan.cells if cell.is_baseline and cell.layer == target.layer)
-    controlled = [
-        cell
-        for wanted in _control_targets(plan, target.layer)
-        for cell in required_cells(plan, plan.claim("beats_controls"), wanted)
-    ]
-    return list(dict.fromkeys([baseline, *controlled]))
-
-
-def required_cells(plan: LevelPlan, settings: ClaimSettings, target: Target) -> list[Cell]:
-    """The cells whose scores a claim needs."""
-    if isinstance(settings, SomeLayerSteers):
-        return [*plan.cells, *plan.control_cells]
-    if isinstance(settings, DirectionIsReal):
-        return _needed_of_layer(plan, target)
-    if target.layer is None or target.intervention is None:
-        return [next(cell for cell in plan.cells if cell.is_baseline)]
-    if target.alpha is None:
-        series = (target.layer, target.intervention)
-        return [cell for cell in plan.cells if (cell.layer, cell.intervention) == series]
-    cell = Cell(target.layer, target.intervention, target.alpha)
-    if cell not in plan.splits_of:
-        raise SteeringError(
-            f"{plan.config.path}: claim about {cell.id}, which is not in the level's grid; "
-            f"expected one of {', '.join(known.id for known in plan.cells)}"
-        )
-    controls = []
-    if isinstance(settings, BeatsControls):
-        controls = plan.controls_of(cell, settings.split)
-    return [cell.baseline, cell, *controls]
-
-
 def judge_claim(
     plan: LevelPlan,
     scores: pd.DataFrame | ScoreTable,
@@ -271,7 +162,7 @@ def judge_claim(
     if isinstance(claims[claim], DirectionIsReal):
         controls = tuple(
             judge_claim(plan, scores, "beats_controls", wanted)
-            for wanted in _control_targets(plan, target.layer)
+            for wanted in control_targets(plan, target.layer)
         )
         known = {record["layer"]: DirectionEvidence.of(record, controls) for record in directions}
     return evaluate(

@@ -170,8 +170,12 @@ def share_cores(processes: int) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str, where: str = "device") -> torch.device:
     """``auto`` is CUDA, then MPS, then CPU.
+
+    Args:
+        device: ``"auto"`` or a torch device.
+        where: the argument or option that named it, for the error.
 
     Raises:
         SteeringError: torch knows no such device, or it isn't here.
@@ -185,9 +189,9 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise SteeringError(
-            f"--steer-device: found {device!r}, which is not available here; "
+            f"{where}: found {device!r}, which is not available here; "
             "expected auto, cpu, cuda or mps"
         ) from error
     return resolved
@@ -195,7 +199,7 @@ def resolve_device(device: str) -> torch.device:
 
 def _resolve_dtype(name: str) -> torch.dtype:
     if name not in _DTYPES:
-        raise SteeringError(f"--steer-dtype: found {name!r}, expected one of {', '.join(_DTYPES)}")
+        raise SteeringError(f"dtype: found {name!r}, expected one of {', '.join(_DTYPES)}")
     return _DTYPES[name]
 
 

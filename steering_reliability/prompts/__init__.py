@@ -15,13 +15,14 @@ from steering_reliability.prompts.duplicates import (
     near_duplicates,
     similarity,
 )
-from steering_reliability.prompts.prompt import Prompt, prompts_hash
+from steering_reliability.prompts.prompt import Prompt, check_are_prompts, prompts_hash
 from steering_reliability.prompts.reading import load_prompts
 from steering_reliability.prompts.sources import find_file, find_source
 
 __all__ = [
     "NEAR_DUPLICATE",
     "Prompt",
+    "check_are_prompts",
     "check_prompts",
     "find_file",
     "find_source",

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from steering_reliability.errors import SteeringError
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -34,6 +36,20 @@ class Prompt:
             raise ValueError("id: found '', expected text")
         if not self.text.strip():
             raise ValueError(f"text of prompt {self.id!r}: found {self.text!r}, expected text")
+
+
+def check_are_prompts(prompts: Iterable[object], where: str = "prompts") -> None:
+    """Refuse bare texts, which have no id.
+
+    Raises:
+        SteeringError: one of them is no prompt.
+    """
+    for prompt in prompts:
+        if not isinstance(prompt, Prompt):
+            raise SteeringError(
+                f"{where}: found {short(prompt)}, expected a list of Prompt; load_prompts reads "
+                "one, Prompt(id, text) makes one"
+            )
 
 
 def prompts_hash(prompts: Iterable[Prompt]) -> str:

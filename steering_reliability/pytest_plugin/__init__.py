@@ -2,5 +2,6 @@
 
 ``plugin`` holds the hooks and nothing else; ``options`` the command line; ``collection`` finds
 levels and makes tests of cells; ``fixtures`` is what a test sees; ``session`` is the state of a
-run; ``transport`` is what crosses the wire between processes.
+run; ``unchecked`` says what no test of it asked for; ``transport`` is what crosses the wire
+between processes.
 """

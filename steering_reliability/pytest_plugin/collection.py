@@ -34,19 +34,24 @@ def levels_beside(folder: Path) -> dict[str, Path]:
 
 def folders_of_arguments(config: pytest.Config) -> Iterator[Path]:
     """The folders that tests are collected from, which the controller of workers never does."""
-    skipped = config.getini("norecursedirs")
     for path in _argument_paths(config):
-        if not path.is_dir():
+        if path.is_dir():
+            yield from folders_below(path, config)
+        else:
             yield path.parent
-            continue
-        for folder, below, _ in os.walk(path):
-            below[:] = sorted(
-                name
-                for name in below
-                if not any(fnmatch(name, pattern) for pattern in skipped)
-                and not Path(folder, name, "pyvenv.cfg").exists()
-            )
-            yield Path(folder)
+
+
+def folders_below(path: Path, config: pytest.Config) -> Iterator[Path]:
+    """A folder and those in it that pytest looks for tests in."""
+    skipped = config.getini("norecursedirs")
+    for folder, below, _ in os.walk(path):
+        below[:] = sorted(
+            name
+            for name in below
+            if not any(fnmatch(name, pattern) for pattern in skipped)
+            and not Path(folder, name, "pyvenv.cfg").exists()
+        )
+        yield Path(folder)
 
 
 def _argument_paths(config: pytest.Config) -> list[Path]:
@@ -103,12 +108,17 @@ def selected_levels(config: pytest.Config, levels: dict[str, Path]) -> dict[str,
             files.add(path)
         else:
             files.update(file for yaml in levels.values() for file in yaml.parents[1].glob("*.py"))
-    named = {mark for file in files for mark in _MARK.findall(_text(file))}
+    named = {mark for file in files for mark in marks_named_in(file)}
     return {
         name: path
         for name, path in levels.items()
         if name in named and is_selected(config, name, levels)
     }
+
+
+def marks_named_in(file: Path) -> set[str]:
+    """The marks that a test file's text names, before it is imported."""
+    return set(_MARK.findall(_text(file)))
 
 
 def check_marker_names(config: pytest.Config, levels: dict[str, Path]) -> None:

@@ -32,9 +32,10 @@ def header(session: SteeringSession) -> list[str]:
 
 
 def _plan_lines(plan: LevelPlan, session: SteeringSession) -> list[str]:
+    from steering_reliability.ladder.targets import left_out_claims
     from steering_reliability.report.terminal import HeaderInfo, header_lines
 
-    notes = list(plan.notes[:MOST_NOTES])
+    notes = [*left_out_claims(plan), *plan.notes[:MOST_NOTES]]
     if len(plan.notes) > MOST_NOTES:
         notes.append(f"{len(plan.notes) - MOST_NOTES} more such notes, in the report")
     info = HeaderInfo(
@@ -60,7 +61,7 @@ def _device(session: SteeringSession) -> str:
         return f"device {session.overrides.device}"
     from steering_reliability.models.loaded import resolve_device
 
-    return f"device {resolve_device(session.overrides.device)}"
+    return f"device {resolve_device(session.overrides.device, '--steer-device')}"
 
 
 def connect(session: SteeringSession) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from steering_reliability.cells import LEARNED, Cell
 from steering_reliability.errors import SteeringError
+from steering_reliability.ladder import targets
 from steering_reliability.pytest_plugin import collection
 from steering_reliability.pytest_plugin.session import SESSION, VERDICTS, SteeringSession
 
@@ -83,30 +83,21 @@ class Steering:
             claim: a name from the file's ``claims``.
             cell: the cell it is about, where it is about one.
             series: the (layer, intervention) it is about, where it is about all alphas.
-        """
-        from steering_reliability.ladder.judge import (
-            Target,
-            claim_targets,
-            judge_claim,
-            required_cells,
-        )
 
-        asked = Target.of(cell) if cell is not None else Target(*(series or ()))
-        needed = required_cells(self.plan, self.plan.claim(claim), asked)
-        # One cell may have been chosen both to raise refusal and to lower it.
-        targets = [
-            target
-            for target in claim_targets(self.plan, claim)
-            if replace(target, goal=None) == asked
-        ]
-        if asked != Target() and not targets:
-            pytest.skip(f"{claim} is not claimed there")
+        Raises:
+            SteeringError: the level makes no such claim, the claim is about something else than
+                what is given, or the cell is a control's or another condition's.
+        """
+        from steering_reliability.ladder.judge import judge_claim
+
+        asked = targets.asked_target(self.plan, claim, cell, series)
+        claimed = targets.claimed_targets(self.plan, claim, asked)
+        if not claimed:
+            pytest.skip(targets.why_not_claimed(self.plan, claim, asked))
+        needed = targets.required_cells(self.plan, self.plan.claim(claim), asked)
         scores = self.scores(*needed)
         described = self._session.work(self._level).described_directions
-        verdicts = [
-            judge_claim(self.plan, scores, claim, target, described)
-            for target in targets or [asked]
-        ]
+        verdicts = [judge_claim(self.plan, scores, claim, target, described) for target in claimed]
         self._item.stash.setdefault(VERDICTS, []).extend(verdicts)
         for verdict in verdicts:
             self._conclude(verdict)
@@ -129,12 +120,9 @@ class Steering:
         )
 
     def _conclude(self, verdict: Verdict) -> None:
-        strict = self._session.config.getoption("steer_inconclusive")
-        strict = strict or self.plan.config.inconclusive
         if verdict.outcome == "fail" and not verdict.required:
             pytest.xfail(verdict.message)
-        stays_open = verdict.outcome == "inconclusive" and strict == "fail" and verdict.required
-        if verdict.outcome in ("fail", "error") or stays_open:
+        if self._session.fails_its_test(self._level, verdict):
             raise ClaimFailed(verdict.message)
 
 

@@ -52,6 +52,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
         parent.config.stash[SESSION].learn_levels(file_path.parent)
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    # Not when pytest finds it: it looks at the files beside one that is asked for too.
+    if isinstance(collector, pytest.File):
+        collector.config.stash[SESSION].selection.saw(collector.path)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         fixtures.parametrize(metafunc, metafunc.config.stash[SESSION])
@@ -61,12 +67,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    collection.deselect_other_levels(config, items, config.stash[SESSION].levels)
+    state = config.stash[SESSION]
+    state.selection.found(items)
+    collection.deselect_other_levels(config, items, state.levels)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    state = session.config.stash[SESSION]
+    state.note_cut_short(session.items)
     try:
-        session.config.stash[SESSION].expect(session.items)
+        state.expect(session.items)
     except SteeringError as error:
         raise collection.as_usage_error(error) from None
 
@@ -99,7 +109,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state.stop_working()
     if state.is_worker:
         output = session.config.workeroutput  # type: ignore[attr-defined]
-        output[transport.WORKER_OUTPUT] = transport.to_wire(state.timings)
+        output[transport.TIMINGS] = transport.to_wire(state.timings)
+        output[transport.CUT_SHORT] = transport.to_wire(sorted(state.cut_short))
 
 
 class Controller:
@@ -120,6 +131,9 @@ class Controller:
         # After this process, and after every worker, has stored what it made.
         yield
         self._session.finish()
+        # Where tests failed or were interrupted, others may not have come to their claims.
+        if session.exitstatus == pytest.ExitCode.OK:
+            self._session.tell_unchecked()
         if self._session.problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -137,7 +151,8 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         output = getattr(node, "workeroutput", None) or {}
-        self._session.merge_timings(output.get(transport.WORKER_OUTPUT, {}))
+        self._session.merge_timings(output.get(transport.TIMINGS, {}))
+        self._session.cut_short.update(output.get(transport.CUT_SHORT, ()))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

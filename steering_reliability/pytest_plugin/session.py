@@ -21,6 +21,7 @@ from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan, plan_level
 from steering_reliability.pytest_plugin import collection, options, transport
 from steering_reliability.pytest_plugin.loading import loading
+from steering_reliability.pytest_plugin.unchecked import Selection, unchecked
 
 if TYPE_CHECKING:
     from steering_reliability.cells import Cell
@@ -44,6 +45,7 @@ class SteeringSession:
     Attributes:
         levels: every level known so far, by name.
         run_id: the same in all processes of a run.
+        cut_short: levels that this run leaves tests out of.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -59,6 +61,8 @@ class SteeringSession:
         self.expected: dict[str, set[Cell]] = {}
         self.finished: dict[str, RunData] = {}
         self.problems: list[str] = []
+        self.selection = Selection(config)
+        self.cut_short: set[str] = set()
         # The terminal takes these over where there is one.
         self.on_progress: Callable[[Progress], None] = lambda _progress: None
         self.on_report: Callable[[], None] = lambda: None
@@ -133,7 +137,7 @@ class SteeringSession:
         if self.overrides.device not in ("auto", "cpu"):
             from steering_reliability.models.loaded import resolve_device
 
-            resolve_device(self.overrides.device)
+            resolve_device(self.overrides.device, "--steer-device")
         for plan in plans:
             level_judge(plan.config)
             resolve_source(plan.profile.source, self.announce)
@@ -213,6 +217,12 @@ class SteeringSession:
                 cells = self.expected.setdefault(level, set())
                 cells.update(expected_cells(item, self.plan(level)))
 
+    def note_cut_short(self, left: Sequence[pytest.Item]) -> None:
+        """Note which levels the selected tests are a part of."""
+        selected = {collection.level_of(item, self.levels) for item in left}
+        levels = {name: path for name, path in self.levels.items() if name in selected}
+        self.cut_short = self.selection.cut_short(left, levels)
+
     def add_time(self, phase: str, seconds: float) -> None:
         """Count time towards a phase."""
         self.timings[phase] = self.timings.get(phase, 0.0) + seconds
@@ -265,6 +275,24 @@ class SteeringSession:
                 )
             except SteeringError as error:
                 self.problems.append(str(error))
+
+    def fails_its_test(self, level: str, verdict: Verdict) -> bool:
+        """Whether a verdict fails the test that asks for it; an exploratory fail is expected."""
+        strict = self.config.getoption("steer_inconclusive") or self.plan(level).config.inconclusive
+        if verdict.outcome == "inconclusive":
+            return verdict.required and strict == "fail"
+        return verdict.outcome == "error" or (verdict.outcome == "fail" and verdict.required)
+
+    def tell_unchecked(self) -> None:
+        """Make a problem of every required claim that goes wrong and that no test asked for.
+
+        Only where all tests of a level ran: whoever runs a part of it, as with ``-k`` or ``--lf``,
+        asks how that part does, and the claim's own test may be among those left out.
+        """
+        for level in self.finished.keys() - self.cut_short:
+            verdicts = self.finished[level].verdicts
+            failing = [verdict for verdict in verdicts if self.fails_its_test(level, verdict)]
+            self.problems += unchecked(self.plan(level), failing, self.reported[level])
 
     def under_way(self) -> list[tuple[str, int, int]]:
         """Levels that this run generated for, how many of their completions are stored, and all.

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from steering_reliability.expectations import Verdict
 
 REPORT_ATTRIBUTE = "steering"
-WORKER_OUTPUT = "steering_timings"
 ERROR_ATTRIBUTE = "steering_error"
+TIMINGS = "steering_timings"
+CUT_SHORT = "steering_cut_short"
 RUN_ID = "steering_run_id"
 
 # Below it execnet, which carries xdist's messages, fails; above, any whole number is fine.

@@ -75,7 +75,13 @@ def score(
             a sentence is taken as cut off.
         refusal_score: what another judge says, in place of the rules of refusal; broken text is
             never a refusal.
+
+    Raises:
+        TypeError: prompt or completion is no text.
     """
+    for name, given in (("prompt", prompt), ("completion", completion)):
+        if not isinstance(given, str):
+            raise TypeError(f"{name}: found {given!r}, expected text")
     text = normalise(cut_at_end_of_turn(completion)).rstrip()
     asked = normalise(prompt)
     spoken = blank_role(text)

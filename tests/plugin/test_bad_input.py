@@ -41,6 +41,13 @@ def alpha_in_yaml(project: Project) -> list[str]:
     return []
 
 
+def level_of_two_words(project: Project) -> list[str]:
+    project.write_level()
+    text = project.config().read_text(encoding="utf-8")
+    project.config().write_text(text.replace("level: smoke", "level: my smoke"), encoding="utf-8")
+    return []
+
+
 def unknown_key(project: Project) -> list[str]:
     project.write_level(layer=[1])
     return []
@@ -117,6 +124,7 @@ CASES: list[tuple[Spoil, list[str]]] = [
     (device_option, ["--steer-device", "found 'abacus'", "expected auto, cpu"]),
     (level_that_is_misspelt, ["-m: found 'smoek'", "expected a level (smoke)", "'smoke'?"]),
     (alpha_in_yaml, ["smoke.yaml", "alphas[1]", "found 'two'", "expected a number"]),
+    (level_of_two_words, ["smoke.yaml", "level: found 'my smoke'", "a marker's name"]),
     (unknown_key, ["smoke.yaml", "'layer': unknown key", "did you mean 'layers'?"]),
     (unknown_claim_key, ["smoke.yaml", "claims.coherence", "did you mean 'margin'?"]),
     (broken_yaml, ["smoke.yaml:3", "mend the YAML"]),

@@ -14,9 +14,9 @@ from steering_reliability.config import find_levels
 from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.choices import FORMAT, profile_digest
 from steering_reliability.ladder.climb import Ladder, timeline
-from steering_reliability.ladder.judge import Target, claim_targets
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
+from steering_reliability.ladder.targets import Target, claim_targets
 from steering_reliability.layer_choices import NAMED, LayerChoice
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"

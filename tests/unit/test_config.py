@@ -759,10 +759,39 @@ def test_levels_are_found_by_name_even_where_they_are_broken(
     write_level: WriteLevel, tmp_path: Path
 ) -> None:
     one = write_level("level: 'one'\nlayers: [[[\n", "a.yaml")
-    two = write_level("question: why\n", "two.yaml")
+    two = write_level("level:\nquestion: [[[\n", "two.yaml")
+    write_level("level:three\n", "four.yaml")
     (tmp_path / "configs" / "models").mkdir()
     (tmp_path / "configs" / "models" / "m.yaml").write_text("name: m\n", encoding="utf-8")
-    assert find_levels(tmp_path) == {"one": one, "two": two}
+    assert find_levels(tmp_path) == {"one": one, "two": two, "four": two.with_name("four.yaml")}
+
+
+def test_a_file_may_end_in_yml(write_level: WriteLevel, tmp_path: Path) -> None:
+    path = write_level("level: mine  # and nobody else's\n", "mine.yml")
+    assert find_levels(tmp_path) == {"mine": path}
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("my level", "'my level'"),
+        ("my-level", "'my-level'"),
+        ("2nd", "'2nd'"),
+        ("'my level'  # mine", "'my level'"),
+        ("[mine", "'[mine'"),
+        ("3", "3"),
+    ],
+)
+def test_a_name_that_is_no_markers_is_not_cut(
+    write_level: WriteLevel, tmp_path: Path, written: str, found: str
+) -> None:
+    path = write_level(f"level: {written}\n", "mine.yaml")
+    with pytest.raises(SteeringError) as caught:
+        find_levels(tmp_path)
+    assert str(caught.value) == (
+        f"{path}: level: found {found}, expected a marker's name: letters, digits and "
+        "underscores; rename it"
+    )
 
 
 def test_a_folder_without_levels_has_none(tmp_path: Path) -> None:
@@ -1042,4 +1071,14 @@ def test_only_the_layer_is_filled_in(write_level: WriteLevel, file: str) -> None
     assert error_of(write_level(LEVEL | {"direction": {"file": file}})) == (
         f"my_level.yaml: direction.file: found {file!r}, expected a file's name; only {{layer}} "
         "may stand in braces"
+    )
+
+
+def test_the_alpha_that_ablation_is_claimed_of_is_one_of_the_levels(
+    write_level: WriteLevel,
+) -> None:
+    claims = {"interventions": ["ablate"], "alphas": [0, 2], "claims": {"ablation_effect": {}}}
+    assert error_of(write_level(LEVEL | claims)) == (
+        "my_level.yaml: claims.ablation_effect.alpha: found 1, expected an alpha of this level: "
+        "0, 2"
     )

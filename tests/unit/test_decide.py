@@ -20,9 +20,10 @@ from steering_reliability.ladder.decide import (
     publish,
 )
 from steering_reliability.ladder.index import LevelIndex
-from steering_reliability.ladder.judge import Target, judge_claim
+from steering_reliability.ladder.judge import judge_claim
 from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
+from steering_reliability.ladder.targets import Target
 from steering_reliability.report.decided import decision_lines
 
 LEVELS = find_levels(Path(__file__).resolve().parents[2] / "experiments")
