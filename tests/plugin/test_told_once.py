@@ -54,7 +54,7 @@ def failing_judge(project: Project) -> list[str]:
     ("spoil", "told"),
     [
         (unloadable_model, "expected 'embedded', a folder with config.json and weights"),
-        (cut_weights, "expected 'embedded', a folder with config.json and weights"),
+        (cut_weights, "expected those of this config.json, whole; copy the model again"),
         (directions_of_another_model, "learn the direction on the model that it will steer"),
         (failing_judge, "failed with RuntimeError: no judgement today"),
     ],
