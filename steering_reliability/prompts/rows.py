@@ -94,6 +94,8 @@ def _csv_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
         reason = str(error)
         if reason == "unexpected end of data":
             reason = "a double quote is opened and never closed"
+        elif reason.startswith("field larger"):
+            reason = f"a value of over {csv.field_size_limit():,} characters"
         raise SteeringError(
             f"{where}: found a row that cannot be read ({reason}), expected values between commas, "
             "texts that hold commas, quotes or line breaks in double quotes; close the quotes, and "

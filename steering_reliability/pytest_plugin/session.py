@@ -243,7 +243,8 @@ class SteeringSession:
 
     def tell_once(self, report: Any) -> None:
         """Shorten an error that another test was told in full, in this process or another."""
-        if not getattr(report, transport.ERROR_ATTRIBUTE, False):
+        # An expected failure is not printed.
+        if not report.failed or not getattr(report, transport.ERROR_ATTRIBUTE, False):
             return
         message = str(report.longrepr)
         first = self._told.setdefault(message, report.nodeid)

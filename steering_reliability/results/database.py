@@ -49,10 +49,11 @@ class UnusableStoreError(SteeringError):
 
     Attributes:
         found: what it is, for a line that says what became of it.
+        expected: what it should be.
     """
 
     def __init__(self, path: Path, found: str, expected: str, advice: str) -> None:
-        self.found = found
+        self.found, self.expected = found, expected
         super().__init__(f"{path}: found {found}, expected {expected}{advice}")
 
 
@@ -180,7 +181,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         raise UnusableStoreError(
             path,
             f"a completion store of version {version}",
-            str(SCHEMA_VERSION),
+            f"version {SCHEMA_VERSION}",
             f"; this version of steering_reliability cannot reuse it: {WAY_OUT}",
         )
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()

@@ -20,6 +20,7 @@ from steering_reliability.results.database import (
     damaged,
     database_files,
     explained,
+    is_busy,
     open_database,
     patiently,
     set_aside,
@@ -92,8 +93,8 @@ def _first_problem(db: sqlite3.Connection, path: Path) -> UnusableStoreError | N
 def _replace(path: Path, damage: UnusableStoreError, fresh: bool) -> str:
     if _is_at_work(path):
         raise SteeringError(
-            f"{path}: found {damage.found} and another process that adds to it, expected none: let "
-            "it end and run again"
+            f"{path}: found {damage.found} and another process that has it open, expected none: "
+            "let it end and run again"
         )
     rescued = path.with_name(path.name + ".mending")
     _remove(rescued)
@@ -102,10 +103,11 @@ def _replace(path: Path, damage: UnusableStoreError, fresh: bool) -> str:
         if not kept and not fresh:
             raise SteeringError(
                 f"{path}: found {damage.found}, of which nothing can be read, "
-                f"expected a whole one: {WAY_OUT}"
+                f"expected {damage.expected}: {WAY_OUT}"
             ) from damage
         aside = set_aside(path)
-        rescued.replace(path)
+        # Through SQLite, not by renaming: another run may have made a new store there by now.
+        _carry_over(rescued, path)
     finally:
         _remove(rescued)
     carried = f"the {kept:,} completions in it that can still be read are carried over"
@@ -116,7 +118,9 @@ def _replace(path: Path, damage: UnusableStoreError, fresh: bool) -> str:
 
 
 def _is_at_work(path: Path) -> bool:
-    """Whether a process is generating for a store: it would go on writing to what is set aside."""
+    """Whether another process has a store open: it would go on writing to what is set aside."""
+    if _is_open_elsewhere(path):
+        return True
     try:
         with explained(path), closing(open_database(path)) as db:
             query = "SELECT DISTINCT owner FROM leases WHERE expires > ?"
@@ -124,6 +128,20 @@ def _is_at_work(path: Path) -> bool:
     except (UnusableStoreError, TypeError, ValueError, AttributeError):
         # A damaged lease names no process.
         return False
+
+
+def _is_open_elsewhere(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
+        try:
+            # Every connection to a write-ahead log holds a lock that no one can hold beside this.
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            return is_busy(error)
+        except sqlite3.DatabaseError:
+            return False
+        db.execute("ROLLBACK")
+    return False
 
 
 def _carry_over(path: Path, rescued: Path) -> int:

@@ -179,7 +179,7 @@ class _Shares:
         unsteered = self._shares.get((split, cell.baseline))
         if unsteered is None:
             return refusal + found["is_degenerate"]
-        before = unsteered["is_refusal"].reindex(found.index, fill_value=1.0)
+        before = unsteered["is_refusal"].reindex(found.index).fillna(1.0)
         return refusal + found["is_degenerate"] * before
 
     def controls(self, split: str, cell: Cell) -> dict[str, list[Cell]]:

@@ -18,8 +18,9 @@ __all__ = ["MEASURED", "SCORER", "SCORER_VERSION", "SHAPES", "RefusalKind", "Sco
 SCORER = "rules"
 SCORER_VERSION = "9"
 MEASURED = {"precision": 0.87, "recall": 0.80, "recall_low": 0.70, "recall_high": 0.90}
-"""How well refusals are found among labelled completions of steered cells (the held-out part of
-``benchmarks/labels``), and the recall by kind of cell, of those with 8 refusals or more."""
+"""How well refusals are found among labelled completions of the ladder's kinds of cells: on the
+held-out part of ``benchmarks/labels``, and the least and greatest recall by kind of cell, of those
+with 8 refusals or more, over both parts."""
 
 _FINISHED = re.compile(r"[.!?:;)\]}\"'*`>|]\s*$")
 

@@ -49,6 +49,20 @@ def failing_judge(project: Project) -> list[str]:
     return []
 
 
+def test_an_expected_failure_has_told_nothing(project: Project) -> None:
+    # pytest prints no error of it, so that the next test must tell it in full.
+    shown = '    steering.check("no_such_claim")'
+    (project.experiments / "test_twice.py").write_text(
+        "import pytest\npytestmark = pytest.mark.smoke\n"
+        f"@pytest.mark.xfail\ndef test_a(steering):\n{shown}\n"
+        f"def test_b(steering):\n{shown}\n",
+        encoding="utf-8",
+    )
+    result = project.run("experiments/test_twice.py")
+    assert result.parseoutcomes() == {"xfailed": 1, "failed": 1}
+    assert "in full there" not in result.stdout.str()
+
+
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
 @pytest.mark.parametrize(
     ("spoil", "told"),

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from steering_reliability.errors import SteeringError
-from steering_reliability.results.database import SCHEMA_VERSION
+from steering_reliability.results import mending
+from steering_reliability.results.database import SCHEMA_VERSION, set_aside
 from steering_reliability.results.mending import mend_store
 from steering_reliability.results.owners import new_owner
 from steering_reliability.results.records import StoredCompletion
@@ -138,10 +139,53 @@ def test_a_store_that_is_added_to_is_left_until_that_ends(path: Path) -> None:
     with CompletionStore(path) as store:
         mine = new_owner()
         store.lease(["wanted"], mine, 60)
-        with pytest.raises(SteeringError, match="another process that adds to it, expected none"):
+        with pytest.raises(SteeringError, match="another process that has it open"):
             mend_store(path, fresh=True)
         store.release(mine)
     assert mend_store(path) is not None
+
+
+def test_a_store_that_is_open_elsewhere_is_left_before_it_is_added_to(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE completions SET record = ? WHERE rowid = 5", [b"{}"])
+    db.close()
+    # As a run that still learns its directions has it: no lease yet.
+    with (
+        CompletionStore(path),
+        pytest.raises(SteeringError, match="another process that has it open"),
+    ):
+        mend_store(path)
+    assert mend_store(path) is not None
+
+
+def test_a_run_that_starts_while_it_is_mended_loses_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE completions SET record = ? WHERE rowid = 5", [b"{}"])
+    db.close()
+    other: list[CompletionStore] = []
+    own = StoredCompletion("f" * 64, "mine", (1,), "stop", {}, 1.0)
+
+    def set_aside_slowly(path: Path) -> Path | None:
+        found = set_aside(path)
+        other.append(CompletionStore(path))
+        other[0].put_many([own])
+        return found
+
+    monkeypatch.setattr(mending, "set_aside", set_aside_slowly)
+    assert mend_store(path) is not None
+    other[0].close()
+    assert mend_store(path) is None
+    assert len(kept(path)) == len(COMPLETIONS) - 1
+    with CompletionStore(path) as store:
+        assert store.get_many([own.key]) == {own.key: own}
+
+
+def test_another_version_is_told_with_the_one_expected(path: Path) -> None:
+    of_another_version(path)
+    with pytest.raises(SteeringError, match=rf"expected version {SCHEMA_VERSION}"):
+        mend_store(path)
 
 
 def test_a_damaged_lease_is_nobodys(path: Path) -> None:

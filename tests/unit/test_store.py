@@ -431,7 +431,7 @@ class TestBadFiles:
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         db.close()
         message = self.refused(path)
-        assert f"version {SCHEMA_VERSION + 1}, expected {SCHEMA_VERSION};" in message
+        assert f"version {SCHEMA_VERSION + 1}, expected version {SCHEMA_VERSION};" in message
 
     def test_another_program(self, path: Path) -> None:
         path.parent.mkdir()
