@@ -38,13 +38,17 @@ class Selection:
     def cut_short(self, left: Iterable[pytest.Item], levels: dict[str, Path]) -> set[str]:
         """The levels that some tests are left out of: by ``-k``, ``--lf``, a file or ``::``."""
         some = any("::" in str(argument) for argument in self._config.args)
-        # Of the files that it collects, this option takes tests out without deselecting them.
-        if some or self._config.getoption("lf", False):
+        if some or self._reruns_failures():
             return set(levels)
         remaining = set(left)
         missing = [item for item in self._found if item not in remaining]
         cut = {mark.name for item in missing for mark in item.iter_markers()} & levels.keys()
         return cut | {name for name, path in levels.items() if self._lacks_files(name, path)}
+
+    def _reruns_failures(self) -> bool:
+        # ``--lf`` takes tests out of files without deselecting them, but only where some failed.
+        last = self._config.pluginmanager.get_plugin("lfplugin")
+        return self._config.getoption("lf", False) and bool(getattr(last, "lastfailed", None))
 
     def _lacks_files(self, level: str, path: Path) -> bool:
         patterns = self._config.getini("python_files")

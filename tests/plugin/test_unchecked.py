@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from textwrap import dedent
 from typing import Any
 
@@ -79,6 +80,27 @@ def test_a_part_answers_for_itself_alone(unchecked: Project, part: str, workers:
     result = unchecked.run("experiments", *part.split(), *workers)
     assert result.ret == 0, f"{result.stdout}{result.stderr}"
     assert "no test checks" not in result.stdout.str()
+
+
+LAST_FAILED = ("-p", "cacheprovider", "--lf")
+
+
+def test_last_failed_is_a_part_only_where_something_failed(project: Project) -> None:
+    project.write_level(claims=CLAIMS)
+    write_tests(project, COHERENCE)
+    whole = project.run("experiments", *LAST_FAILED)
+    assert "no previously failed tests, not deselecting items" in whole.stdout.str()
+    assert whole.ret == pytest.ExitCode.TESTS_FAILED, f"{whole.stdout}{whole.stderr}"
+    assert UNCHECKED in whole.outlines
+
+    failed = {"experiments/test_smoke.py::test_coherence[layer1-add-alpha2]": True}
+    cache = project.root / ".pytest_cache" / "v" / "cache" / "lastfailed"
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.write_text(json.dumps(failed), encoding="utf-8")
+    part = project.run("experiments", *LAST_FAILED)
+    assert part.ret == 0, f"{part.stdout}{part.stderr}"
+    assert part.parseoutcomes()["passed"] == 1
+    assert "steering: smoke: required claim" not in part.stdout.str()
 
 
 def test_a_file_or_a_test_is_a_part_where_another_file_has_more(unchecked: Project) -> None:
