@@ -1,4 +1,7 @@
-"""Required claims that no test asked for, though the level says that they decide."""
+"""Required claims that no test asked for, though the level says that they decide.
+
+A test that is skipped asks for nothing: a claim that fails must not pass for that.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ def unchecked(plan: LevelPlan, failing: Iterable[Verdict], asked: Iterable[Verdi
     for (claim, outcome), of in places.items():
         at, there = ("", "") if is_of_level(plan, claim) else (f" at {', '.join(of)}", " there")
         lines.append(
-            f"{plan.level}: required claim {claim} {_SAID[outcome]}{at} and no test checks "
-            f"it{there}: add one that calls {call_of(plan, claim)}"
+            f"{plan.level}: required claim {claim} {_SAID[outcome]}{at} and no test that "
+            f"ran checks it{there}: add or unskip one that calls {call_of(plan, claim)}"
         )
     return lines
