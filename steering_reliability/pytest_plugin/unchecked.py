@@ -54,6 +54,11 @@ class Selection:
         return self._config.getoption("lf", False) and bool(getattr(last, "lastfailed", None))
 
     def _lacks_files(self, level: str, path: Path) -> bool:
+        """Whether a file that names the level's mark is not collected from.
+
+        Nobody is told where that is for good: a ``collect_ignore`` over such a file, in a
+        conftest, takes the level for cut short in every run.
+        """
         patterns = self._config.getini("python_files")
         return any(
             file.resolve() not in self._files
