@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(gt=0, lt=1)]
 Alphas = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
 
+LEAST_TREND = 3
+"""Alphas, 0 among them, that a trend takes."""
+
 
 class ClaimSettings(BaseModel):
     """What all claims share.

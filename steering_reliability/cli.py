@@ -204,8 +204,16 @@ def _import_direction(chosen: argparse.Namespace) -> int:
     from steering_reliability.config.profile import shipped_configs
     from steering_reliability.config.sections import LearnFrom
     from steering_reliability.directions import import_direction, save_direction
+    from steering_reliability.directions.imported import check_vector_file
     from steering_reliability.prompts import load_prompts
 
+    # A large model takes minutes to load.
+    check_vector_file(chosen.vector)
+    if chosen.configs is not None and not chosen.configs.is_dir():
+        raise SteeringError(
+            f"--configs: found {chosen.configs}, expected a folder whose models/ are profiles; "
+            "check the path"
+        )
     shipped = shipped_configs().parent / "prompts"
     prompts = load_prompts(chosen.prompts or shipped / "harm_train.jsonl")[-LearnFrom().last :]
     model = _load(chosen.model, chosen.configs)

@@ -11,6 +11,7 @@ from steering_reliability.config.reading import shown, yaml_files
 from steering_reliability.errors import SteeringError
 
 MARKER_NAME = "a marker's name: letters, digits and underscores"
+_OTHER_KEY = re.compile(r"^(?:layers|interventions|alphas|prompts):", re.MULTILINE)
 
 
 def find_levels(folder: str | Path) -> dict[str, Path]:
@@ -20,7 +21,8 @@ def find_levels(folder: str | Path) -> dict[str, Path]:
     level; a file without one goes by its own name.
 
     Raises:
-        SteeringError: two files are the same level, or a level's name can't be a marker's.
+        SteeringError: two files are the same level, or the name of one that has a level's other
+            keys can't be a marker's.
     """
     levels: dict[str, Path] = {}
     for path in yaml_files(Path(folder, "configs")):
@@ -47,6 +49,9 @@ def _name_in(path: Path) -> str:
     if name is None:
         return ""
     if not str(name).isidentifier():
+        # Such as a logger's settings: "level: 10".
+        if not _OTHER_KEY.search(text):
+            return ""
         raise SteeringError(
             f"{path}: level: found {shown(name)}, expected {MARKER_NAME}; rename it"
         )

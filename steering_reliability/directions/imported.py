@@ -111,11 +111,20 @@ def _checked(found: Any, d_model: int, where: str) -> Tensor:
     return raw
 
 
-def _read(path: Path, name: str | None) -> Any:
-    """The one tensor of a file, or the one of that name."""
+def check_vector_file(path: Path) -> None:
+    """See that a vector's file is there, before a model is loaded for it.
+
+    Raises:
+        SteeringError: it isn't.
+    """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise SteeringError(f"{path}: found {found}, expected a vector's file: {_SUFFIXES}")
+
+
+def _read(path: Path, name: str | None) -> Any:
+    """The one tensor of a file, or the one of that name."""
+    check_vector_file(path)
     held = _content(path)
     if isinstance(held, list | tuple):
         held = dict(enumerate(held))

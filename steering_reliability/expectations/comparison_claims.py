@@ -10,6 +10,7 @@ import numpy as np
 from steering_reliability import statistics
 from steering_reliability.cells import Cell
 from steering_reliability.claims import (
+    LEAST_TREND,
     AlphaMonotonicity,
     BeatsControls,
     Coherence,
@@ -31,7 +32,7 @@ from steering_reliability.expectations.verdicts import (
 from steering_reliability.statistics import Estimate
 
 # Random directions that a rank test needs before it can reach p = .05.
-RANK_RIVALS = 19
+_RANK_RIVALS = 19
 
 
 def alpha_monotonicity(question: Question) -> Verdict:
@@ -41,12 +42,12 @@ def alpha_monotonicity(question: Question) -> Verdict:
         raise MissingScoresError("the claim needs a layer")
     target = f"layer{question.layer}-add"
     ladder = _alphas(question, settings)
-    if len(ladder) < 3:
+    if len(ladder) < LEAST_TREND:
         tried = ", ".join(f"{cell.alpha:g}" for cell in ladder)
         raise MissingScoresError(f"the claim needs three alphas from 0 on, found {tried}")
     coherent = _coherent_prefix(question, ladder)
     named = ", ".join(f"{cell.alpha:g}" for cell in coherent)
-    if len(coherent) < 3:
+    if len(coherent) < LEAST_TREND:
         reason = f"text is coherent at alpha {named} only, a trend needs three alphas from 0 on"
         return question.unanswered(target, "inconclusive", reason)
 
@@ -208,9 +209,9 @@ def beats_controls(question: Question) -> Verdict:
     controls = table.controls(cell, kinds, settings.split)
     if not controls:
         raise MissingScoresError(f"no controls of {cell.id} on {settings.split}")
-    if rank and len(controls) < RANK_RIVALS:
+    if rank and len(controls) < _RANK_RIVALS:
         raise MissingScoresError(
-            f"{len(controls)} random directions for {cell.id}, a rank needs {RANK_RIVALS}"
+            f"{len(controls)} random directions for {cell.id}, a rank needs {_RANK_RIVALS}"
         )
     learned, *rivals = table.refused((cell, *controls), question.aim, (settings.split,))
     sign = 1 if question.aim == "raise" else -1

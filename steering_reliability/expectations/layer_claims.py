@@ -21,7 +21,7 @@ from steering_reliability.expectations.tables import MissingScoresError
 from steering_reliability.expectations.verdicts import Detail, Outcome, Verdict, interval
 from steering_reliability.statistics import Estimate
 
-TARGET = "all-layers"
+_TARGET = "all-layers"
 
 # Each must pass, with adjusted bounds.
 PASSED = {
@@ -31,8 +31,8 @@ PASSED = {
 }
 # None of these may fail. Controls and the training split are not run for every cell: what was
 # not asked cannot fail, but a control that was not run cannot be beaten either.
-OPTIONAL = ("beats_controls", "generalization_gap")
-NOT_FAILED = PASSED | {"coherence": coherence, "generalization_gap": generalization_gap}
+_OPTIONAL = ("beats_controls", "generalization_gap")
+_NOT_FAILED = PASSED | {"coherence": coherence, "generalization_gap": generalization_gap}
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def some_layer_steers(question: Question) -> Verdict:
     details |= {f"layer{layer}_alpha": cell.alpha for layer, cell in met.items()}
     details |= {trial.cell.id: trial.lacks or "meets the claims" for trial in trials}
     return question.verdict(
-        TARGET,
+        _TARGET,
         outcome,
         estimate,
         f"over layers {layers} ({len(cells)} cells, bounds shared among them) the claims are "
@@ -148,7 +148,7 @@ def _try(question: Question, cell: Cell, comparisons: int) -> _Trial:
         },
         {
             name: _ask(name, expectation, question.about(name, cell))
-            for name, expectation in NOT_FAILED.items()
+            for name, expectation in _NOT_FAILED.items()
         },
     )
 
@@ -159,6 +159,6 @@ def _ask(
     try:
         return expectation(question)
     except MissingScoresError:
-        if name in OPTIONAL:
+        if name in _OPTIONAL:
             return None
         raise

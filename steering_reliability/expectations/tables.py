@@ -19,7 +19,7 @@ from steering_reliability.errors import SteeringError
 Floats = NDArray[np.float64]
 
 KEYS = ["layer", "intervention", "alpha", "direction", "condition"]
-REQUIRED = [*KEYS, "prompt_id", "split", "seen"]
+_REQUIRED = [*KEYS, "prompt_id", "split", "seen"]
 
 
 class MissingScoresError(Exception):
@@ -41,7 +41,7 @@ class ScoreTable:
     """
 
     def __init__(self, scores: pd.DataFrame) -> None:
-        lacking = [name for name in REQUIRED if name not in scores.columns]
+        lacking = [name for name in _REQUIRED if name not in scores.columns]
         if lacking:
             raise SteeringError(
                 f"scores: columns {', '.join(lacking)} not found, expected a scores frame; "

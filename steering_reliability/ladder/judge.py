@@ -70,8 +70,8 @@ class Scorer:
             cuts = self.texts.prefix_columns(texts, chars)
         except SteeringError as error:
             raise SteeringError(
-                f"{error}; the completions are stored: mend the judge and give the same command, "
-                "which only judges them again"
+                f"{error}; the completions are stored: mend the judge and give the same command "
+                "without --steer-fresh, which only judges them again"
             ) from error
         rows = [
             self._row(split, completion) | whole | cut

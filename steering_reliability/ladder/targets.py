@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from steering_reliability.cells import LEARNED, Cell, Goal, Intervention
 from steering_reliability.claims import (
+    LEAST_TREND,
     AblationEffect,
     AlphaMonotonicity,
     BaselineRefusal,
@@ -18,11 +19,9 @@ from steering_reliability.claims import (
     DirectionIsReal,
     SomeLayerSteers,
 )
+from steering_reliability.config import LayersFrom, resolve_layers
 from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.plan import LevelPlan
-
-LEAST_TREND = 3
-"""Alphas, 0 among them, that a trend takes."""
 
 
 @dataclass(frozen=True, order=True)
@@ -169,11 +168,25 @@ def left_out_claims(plan: LevelPlan) -> list[str]:
 
 
 def _left_out_by(plan: LevelPlan, target: Target) -> str:
-    """The option without which a cell or series may be the level's; empty where there is none."""
-    if plan.overrides.layers is not None and target.layer not in (None, *plan.layers):
-        return _option("--steer-layers", plan.overrides.layers)
+    """The option that takes a cell or series out of the level; empty where it never was in it."""
+    alphas = (None, *plan.alphas, *plan.config.alphas)
+    if target.intervention not in plan.config.interventions or target.alpha not in alphas:
+        return ""
+    if target.layer not in plan.layers:
+        cut = plan.overrides.layers is not None and target.layer in _layers_without_option(plan)
+        return _option("--steer-layers", plan.overrides.layers or ()) if cut else ""
     cut = plan.overrides.alphas is not None and target.alpha not in (None, *plan.alphas)
-    return _alphas_option(plan) if cut and target.alpha in plan.config.alphas else ""
+    return _alphas_option(plan) if cut else ""
+
+
+def _layers_without_option(plan: LevelPlan) -> Sequence[int]:
+    """The layers that the level may have: any of the model where a decision names them."""
+    n_layers = plan.facts.n_layers
+    if isinstance(plan.config.layers, LayersFrom):
+        return range(n_layers)
+    # A file that names layers of a larger model is what the option may be given for.
+    fitting = [layer for layer in plan.config.layers if layer < n_layers]
+    return resolve_layers(fitting, n_layers, where="layers")
 
 
 def _alphas_option(plan: LevelPlan) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from steering_reliability.ladder.plan import LevelPlan
     from steering_reliability.ladder.work import Progress
 
-MOST_NOTES = 5
+_MOST_NOTES = 5
 
 
 def header(session: SteeringSession) -> list[str]:
@@ -35,9 +35,9 @@ def _plan_lines(plan: LevelPlan, session: SteeringSession) -> list[str]:
     from steering_reliability.ladder.targets import left_out_claims
     from steering_reliability.report.terminal import HeaderInfo, header_lines
 
-    notes = [*left_out_claims(plan), *plan.notes[:MOST_NOTES]]
-    if len(plan.notes) > MOST_NOTES:
-        notes.append(f"{len(plan.notes) - MOST_NOTES} more such notes, in the report")
+    notes = [*left_out_claims(plan), *plan.notes[:_MOST_NOTES]]
+    if len(plan.notes) > _MOST_NOTES:
+        notes.append(f"{len(plan.notes) - _MOST_NOTES} more such notes, in the report")
     info = HeaderInfo(
         level=plan.level,
         question=plan.config.question,

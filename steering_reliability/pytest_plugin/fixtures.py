@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 # Arguments of tests, and the attribute of a plan that holds their cells.
-CELL_ARGUMENTS = {
+_CELL_ARGUMENTS = {
     "cell": "cells",
     "steered_cell": "steered_cells",
     "control_cell": "control_cells",
@@ -143,7 +143,7 @@ def steering(request: pytest.FixtureRequest) -> Steering:
 def expected_cells(item: pytest.Item, plan: LevelPlan) -> list[Cell]:
     """The cells that a test will ask for, as far as its parameters tell."""
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
-    for name in CELL_ARGUMENTS:
+    for name in _CELL_ARGUMENTS:
         cell = parameters.get(name)
         # Where a level has none of a kind, pytest puts a placeholder.
         if isinstance(cell, Cell):
@@ -160,7 +160,7 @@ def parametrize(metafunc: pytest.Metafunc, session: SteeringSession) -> None:
     ``prompted_cell`` the prompt baseline, ``sanity_cell`` the checks of an operating point,
     ``series`` every (layer, intervention).
     """
-    wanted = {*CELL_ARGUMENTS, "series"}.intersection(metafunc.fixturenames)
+    wanted = {*_CELL_ARGUMENTS, "series"}.intersection(metafunc.fixturenames)
     level = collection.level_of(metafunc.definition, session.levels) if wanted else None
     if level is None:
         return
@@ -170,7 +170,7 @@ def parametrize(metafunc: pytest.Metafunc, session: SteeringSession) -> None:
     for name in sorted(wanted):
         values: list[Any] = []
         if plan is not None:
-            values = list(getattr(plan, CELL_ARGUMENTS.get(name, "series")))
+            values = list(getattr(plan, _CELL_ARGUMENTS.get(name, "series")))
         metafunc.parametrize(name, values, ids=[_id_of(value) for value in values])
 
 

@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from steering_reliability.results.run import RunData
 
 SESSION: pytest.StashKey[SteeringSession] = pytest.StashKey()
-SHORTENED = 80
-"""Characters of an error that is told again."""
-
-Made = TypeVar("Made")
 VERDICTS: pytest.StashKey[list[Any]] = pytest.StashKey()
+
+# Characters of an error that is told again.
+_SHORTENED = 80
+
+_Made = TypeVar("_Made")
 
 
 class SteeringSession:
@@ -187,7 +188,7 @@ class SteeringSession:
             on_progress=lambda progress: self.on_progress(progress),
         )
 
-    def _once(self, what: str, make: Callable[[], Made]) -> Made:
+    def _once(self, what: str, make: Callable[[], _Made]) -> _Made:
         """What one test could not get, the next doesn't wait for: it fails for the same reason."""
         if what in self._failures:
             raise SteeringError(self._failures[what])
@@ -249,7 +250,7 @@ class SteeringSession:
         message = str(report.longrepr)
         first = self._told.setdefault(message, report.nodeid)
         if first != report.nodeid:
-            short = textwrap.shorten(message, SHORTENED, placeholder=" …")
+            short = textwrap.shorten(message, _SHORTENED, placeholder=" …")
             report.longrepr = f"{short} (as in {first.rpartition('::')[2]}, in full there)"
 
     def take_report(self, report: Any) -> None:

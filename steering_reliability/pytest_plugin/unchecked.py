@@ -1,4 +1,7 @@
-"""Required claims that no test asked for, though the level says that they decide."""
+"""Required claims that no test asked for, though the level says that they decide.
+
+A test that is skipped asks for nothing: a claim that fails must not pass for that.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +41,24 @@ class Selection:
     def cut_short(self, left: Iterable[pytest.Item], levels: dict[str, Path]) -> set[str]:
         """The levels that some tests are left out of: by ``-k``, ``--lf``, a file or ``::``."""
         some = any("::" in str(argument) for argument in self._config.args)
-        # Of the files that it collects, this option takes tests out without deselecting them.
-        if some or self._config.getoption("lf", False):
+        if some or self._reruns_failures():
             return set(levels)
         remaining = set(left)
         missing = [item for item in self._found if item not in remaining]
         cut = {mark.name for item in missing for mark in item.iter_markers()} & levels.keys()
         return cut | {name for name, path in levels.items() if self._lacks_files(name, path)}
 
+    def _reruns_failures(self) -> bool:
+        # ``--lf`` takes tests out of files without deselecting them, but only where some failed.
+        last = self._config.pluginmanager.get_plugin("lfplugin")
+        return self._config.getoption("lf", False) and bool(getattr(last, "lastfailed", None))
+
     def _lacks_files(self, level: str, path: Path) -> bool:
+        """Whether a file that names the level's mark is not collected from.
+
+        Nobody is told where that is for good: a ``collect_ignore`` over such a file, in a
+        conftest, takes the level for cut short in every run.
+        """
         patterns = self._config.getini("python_files")
         return any(
             file.resolve() not in self._files
@@ -74,7 +86,7 @@ def unchecked(plan: LevelPlan, failing: Iterable[Verdict], asked: Iterable[Verdi
     for (claim, outcome), of in places.items():
         at, there = ("", "") if is_of_level(plan, claim) else (f" at {', '.join(of)}", " there")
         lines.append(
-            f"{plan.level}: required claim {claim} {_SAID[outcome]}{at} and no test checks "
-            f"it{there}: add one that calls {call_of(plan, claim)}"
+            f"{plan.level}: required claim {claim} {_SAID[outcome]}{at} and no test that "
+            f"ran checks it{there}: add or unskip one that calls {call_of(plan, claim)}"
         )
     return lines

@@ -153,7 +153,8 @@ def test_a_judge_that_exits_fails_its_tests_and_not_the_session(
         assert "own_judge:leaves: failed with SystemExit: no API key (own_judge.py:14)" in line
     assert "Traceback" not in result.stdout.str()
     assert any(
-        "the completions are stored: mend the judge and give the same command" in line
+        "the completions are stored: mend the judge and give the same command without "
+        "--steer-fresh, which only judges them again" in line
         for line in told
     )
 

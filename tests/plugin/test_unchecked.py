@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from textwrap import dedent
 from typing import Any
 
@@ -19,8 +20,8 @@ MISSED: dict[str, Any] = {
 }
 CLAIMS: dict[str, Any] = {"coherence": {"margin": 0.95}, "baseline_refusal": MISSED}
 UNCHECKED = (
-    "steering: smoke: required claim baseline_refusal fails and no test checks it: add one that "
-    'calls steering.check("baseline_refusal")'
+    "steering: smoke: required claim baseline_refusal fails and no test that ran checks it: "
+    'add or unskip one that calls steering.check("baseline_refusal")'
 )
 COHERENCE = """
     import pytest
@@ -34,6 +35,13 @@ COHERENCE = """
 
     def test_coherence(steering, steered_cell):
         steering.check("coherence", steered_cell)
+"""
+SKIPPED = """
+
+
+    @pytest.mark.skip
+    def test_baseline(steering):
+        steering.check("baseline_refusal")
 """
 BASELINE = """
     import pytest
@@ -78,7 +86,39 @@ def test_a_required_claim_that_no_test_checks_fails_the_run(
 def test_a_part_answers_for_itself_alone(unchecked: Project, part: str, workers: list[str]) -> None:
     result = unchecked.run("experiments", *part.split(), *workers)
     assert result.ret == 0, f"{result.stdout}{result.stderr}"
-    assert "no test checks" not in result.stdout.str()
+    assert "no test that ran" not in result.stdout.str()
+
+
+def test_a_test_that_is_skipped_checks_no_claim(unchecked: Project) -> None:
+    write_tests(unchecked, f"{COHERENCE.rstrip()}{SKIPPED}")
+    try:
+        result = unchecked.run("experiments")
+    finally:
+        write_tests(unchecked, COHERENCE)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED, f"{result.stdout}{result.stderr}"
+    assert result.parseoutcomes() == {"passed": 4, "skipped": 1}
+    assert UNCHECKED in result.outlines
+
+
+LAST_FAILED = ("-p", "cacheprovider", "--lf")
+
+
+def test_last_failed_is_a_part_only_where_something_failed(project: Project) -> None:
+    project.write_level(claims=CLAIMS)
+    write_tests(project, COHERENCE)
+    whole = project.run("experiments", *LAST_FAILED)
+    assert "no previously failed tests, not deselecting items" in whole.stdout.str()
+    assert whole.ret == pytest.ExitCode.TESTS_FAILED, f"{whole.stdout}{whole.stderr}"
+    assert UNCHECKED in whole.outlines
+
+    failed = {"experiments/test_smoke.py::test_coherence[layer1-add-alpha2]": True}
+    cache = project.root / ".pytest_cache" / "v" / "cache" / "lastfailed"
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.write_text(json.dumps(failed), encoding="utf-8")
+    part = project.run("experiments", *LAST_FAILED)
+    assert part.ret == 0, f"{part.stdout}{part.stderr}"
+    assert part.parseoutcomes()["passed"] == 1
+    assert "steering: smoke: required claim" not in part.stdout.str()
 
 
 def test_a_file_or_a_test_is_a_part_where_another_file_has_more(unchecked: Project) -> None:
@@ -88,7 +128,7 @@ def test_a_file_or_a_test_is_a_part_where_another_file_has_more(unchecked: Proje
         for arguments in (["test_smoke.py"], ["test_smoke.py::test_coherence", "test_more.py"]):
             result = project.run(*(f"experiments/{one}" for one in arguments))
             assert result.ret == 0, f"{result.stdout}{result.stderr}"
-            assert "no test checks" not in result.stdout.str()
+            assert "no test that ran" not in result.stdout.str()
         # Its test says how it did, and pytest was told not to mind.
         whole = project.run("experiments")
         assert whole.ret == 0
@@ -120,7 +160,8 @@ def test_a_claim_that_is_asked_of_one_cell_alone_is_unchecked_at_others(project:
     assert result.ret == pytest.ExitCode.TESTS_FAILED, f"{result.stdout}{result.stderr}"
     assert (
         "steering: smoke: required claim alpha_raises_refusal fails at layer2-add-alpha2 and no "
-        'test checks it there: add one that calls steering.check("alpha_raises_refusal", cell)'
+        "test that ran checks it there: add or unskip one that calls "
+        'steering.check("alpha_raises_refusal", cell)'
     ) in result.outlines
 
 

@@ -785,13 +785,20 @@ def test_a_file_may_end_in_yml(write_level: WriteLevel, tmp_path: Path) -> None:
 def test_a_name_that_is_no_markers_is_not_cut(
     write_level: WriteLevel, tmp_path: Path, written: str, found: str
 ) -> None:
-    path = write_level(f"level: {written}\n", "mine.yaml")
+    path = write_level(f"level: {written}\nalphas: [0, 2]\n", "mine.yaml")
     with pytest.raises(SteeringError) as caught:
         find_levels(tmp_path)
     assert str(caught.value) == (
         f"{path}: level: found {found}, expected a marker's name: letters, digits and "
         "underscores; rename it"
     )
+
+
+def test_a_file_that_is_no_level_may_say_level_of_something_else(
+    write_level: WriteLevel, tmp_path: Path
+) -> None:
+    path = write_level("version: 1\nlevel: 10\nroot: {handlers: [console]}\n", "logging.yaml")
+    assert find_levels(tmp_path) == {"logging": path}
 
 
 def test_a_folder_without_levels_has_none(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import steering_reliability as sr
+from steering_reliability import cli
 from steering_reliability.cli import main
 from steering_reliability.directions.direction import NULL_GUARD
 from tests.tiny_models import D_MODEL, load_tiny, tiny_model_folder
@@ -199,6 +200,25 @@ def test_the_command_tells_what_is_wrong_in_one_line(
         assert error.count("\n") == 1
         assert "found" in error
         assert "expected" in error
+
+
+def test_the_command_looks_for_its_files_before_it_loads_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any) -> None:
+        pytest.fail("a model is loaded")
+
+    monkeypatch.setattr(cli, "_load", load)
+    vector, missing = tmp_path / "v.pt", tmp_path / "missing"
+    pt(vector, VECTOR)
+    rest = ["--layer", "1", "-o", str(tmp_path / "d.safetensors")]
+    assert main(["import-direction", str(missing), *rest]) == 2
+    assert f"{missing}: found no such file, expected a vector's file" in capsys.readouterr().err
+    assert main(["import-direction", str(vector), "--configs", str(missing), *rest]) == 2
+    assert capsys.readouterr().err == (
+        f"steering-reliability: --configs: found {missing}, expected a folder whose models/ are "
+        "profiles; check the path\n"
+    )
 
 
 # --- files that direction.file doesn't take --------------------------------------------------
