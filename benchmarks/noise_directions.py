@@ -173,6 +173,14 @@ def measure(
                     yield {**row, "outcome": outcome, **numbers}
 
 
+def measure_model(model: LoadedModel) -> list[dict[str, Any]]:
+    """The rows of fifty directions of each kind, from the learning prompts of ``harm_train``."""
+    prompts = sr.load_prompts(PROMPTS / "harm_train.jsonl")[-64:]
+    depth = model.n_layers
+    layers = sorted({round(depth * (0.2 + 0.06 * step)) for step in range(LAYERS)})
+    return list(measure(model, prompts, layers))
+
+
 def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Per kind how many pass, fail and stay open."""
     found = []
@@ -199,11 +207,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--model", default="embedded")
     arguments = parser.parse_args()
-    model: LoadedModel = sr.load_model(arguments.model, "cpu")
-    prompts = sr.load_prompts(PROMPTS / "harm_train.jsonl")[-64:]
-    depth = model.n_layers
-    layers = sorted({round(depth * (0.2 + 0.06 * step)) for step in range(LAYERS)})
-    rows = list(measure(model, prompts, layers))
+    rows = measure_model(sr.load_model(arguments.model, "cpu"))
     found = table(rows)
     names = list(found[0])
     print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
