@@ -11,7 +11,6 @@ from steering_reliability.claims import (
     LEAST_TREND,
     AblationEffect,
     AlphaMonotonicity,
-    AlphaRaisesRefusal,
     BaselineRefusal,
     BeatsControls,
     BenignSideEffect,
@@ -226,10 +225,7 @@ def claim_targets(plan: LevelPlan, claim: str) -> list[Target]:
     return [
         Target.of(cell)
         for cell in plan.steered_cells
-        if (any_intervention or cell.intervention == "add")
-        and settings.covers(cell.alpha)
-        # Subtracting the direction is meant to lower it.
-        and not (isinstance(settings, AlphaRaisesRefusal) and cell.aim == "lower")
+        if (any_intervention or cell.intervention == "add") and settings.covers(cell.alpha)
     ]
 
 

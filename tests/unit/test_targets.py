@@ -11,7 +11,7 @@ import yaml
 from steering_reliability.cells import Cell
 from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.plan import LevelPlan, Overrides, plan_level
-from steering_reliability.ladder.targets import asked_target, claim_targets, why_not_claimed
+from steering_reliability.ladder.targets import asked_target, why_not_claimed
 from tests.tiny_models import tiny_model_folder
 
 LEVEL: dict[str, Any] = {
@@ -89,9 +89,3 @@ def test_a_series_that_never_was_the_levels_is_an_error_with_an_option_too(
     assert asked_target(planned, "alpha_monotonicity", None, (2, "add")).layer == 2
     with pytest.raises(SteeringError, match=r"^series: found .*, expected one of the level's"):
         asked_target(planned, "alpha_monotonicity", None, series)
-
-
-def test_subtracting_is_not_asked_to_raise_refusal(tmp_path: Path) -> None:
-    changes = {"alphas": [0, -2, 2], "claims": {"alpha_raises_refusal": {"split": "harm_train"}}}
-    level = plan(tmp_path, changes=changes)
-    assert {target.alpha for target in claim_targets(level, "alpha_raises_refusal")} == {2.0}
