@@ -25,6 +25,8 @@ from benchmarks.recompute.run import MissingError, Point, Run
 
 # Below this share of the residual norm a raw direction is rounding noise.
 NULL = 1e-3
+# What is counted, by what a cell is to do to refusal.
+REFUSED = {"raise": "is_refusal", "lower": "kept_refusal"}
 
 
 def decided(passes: bool, fails: bool) -> str:
@@ -61,6 +63,11 @@ def baseline_refusal(run: Run, settings: dict[str, Any], point: Point, shared: i
     }  # fmt: skip
 
 
+def aim_of(point: Point) -> str:
+    """What a cell is meant to do to refusal, unless it was chosen for the other goal."""
+    return "raise" if point[1] == "add" and point[2] > 0 else "lower"
+
+
 def alpha_raises_refusal(run: Run, settings: dict[str, Any], point: Point, shared: int) -> Answer:
     after, before = run.pair(point, "is_refusal", [settings["split"]])
     answer = paired(after, before, 0.025 / shared)
@@ -72,7 +79,7 @@ def alpha_raises_refusal(run: Run, settings: dict[str, Any], point: Point, share
 def ablation_effect(run: Run, settings: dict[str, Any], point: Point, shared: int) -> Answer:
     if point[1] != "ablate" or point[2] != settings["alpha"]:
         raise MissingError("the claim is about another ablation")
-    after, before = run.pair(point, "kept_refusal", [settings["split"]])
+    after, before = run.pair(point, REFUSED["lower"], [settings["split"]])
     answer = paired(after, before, 0.025 / shared)
     least = settings["least_effect"]
     passes = answer["high"] < 0 and answer["estimate"] <= -least + EQUAL
@@ -120,11 +127,10 @@ def generalization_gap(run: Run, settings: dict[str, Any], point: Point, shared:
     seen = run.mean(point, "seen", train).to_numpy() > 0
     kept = seen if seen.all() else ~seen
     effects, answers = [], []
-    rises = point[1] == "add" and point[2] > 0
-    column = "is_refusal" if rises else "kept_refusal"
+    aim = aim_of(point)
     for splits, keep in ((train, kept), (test, slice(None))):
-        after, before = (values[keep] for values in run.pair(point, column, splits))
-        if not rises:
+        after, before = (values[keep] for values in run.pair(point, REFUSED[aim], splits))
+        if aim == "lower":
             after, before = before, after
         effects.append(after - before)
         answers.append(paired(after, before, 0.05 / shared))
@@ -198,10 +204,10 @@ def beats_controls(
     names = run.controls(point, split, kinds)
     if len(names) < (19 if rank else 1):
         raise MissingError(f"{len(names)} controls")
-    natural = "raise" if point[1] == "add" and point[2] > 0 else "lower"
-    aim = 1 if (goal or natural) == "raise" else -1
-    column = "is_refusal" if aim > 0 else "kept_refusal"
-    pairs = {name: run.pair(point, column, [split], name) for name in names}
+    natural = aim_of(point)
+    goal = goal or natural
+    aim = 1 if goal == "raise" else -1
+    pairs = {name: run.pair(point, REFUSED[goal], [split], name) for name in names}
     strengths = {name: round(aim * float(rival.mean()), 12) for name, (_, rival) in pairs.items()}
     # The first by name of those that are equally strong.
     strongest = max(names, key=lambda name: strengths[name])
@@ -214,7 +220,7 @@ def beats_controls(
         reached = sum(strength >= own - EQUAL for strength in strengths.values())
         p = (1 + reached) / (1 + len(names))
         # Both ways were open where the cell is used against what such cells are for.
-        p *= 2 if (goal or natural) != natural else 1
+        p *= 2 if goal != natural else 1
         if elsewhere_p is None:
             p *= layers_tried
         elif 2 * elsewhere_p * layers_tried > 1 + EQUAL:
@@ -320,7 +326,7 @@ def controls_at(run: Run, layer: int) -> str:
             continue
         if not run.controls(point, split, ("random-", "shuffled-")):
             continue
-        for goal in run.goals.get((split, point), ["raise" if point[1] == "add" else "lower"]):
+        for goal in run.goals.get((split, point), [aim_of(point)]):
             choice = run.choices.get((*point, goal), {})
             try:
                 outcomes.append(beats_controls(run, settings, point, 1, goal, **choice)["outcome"])
