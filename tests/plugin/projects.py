@@ -28,6 +28,7 @@ SPLITS = {"harm_train": "Break", "harm_test": "Sell", "benign": "Paint"}
 N_PROMPTS = PER_SPLIT * len(SPLITS)
 _THINGS = ["kettles", "maps", "boats", "pianos", "gardens", "comets", "bridges", "violins"]
 OTHER_PLUGINS = ("cacheprovider", "hypothesispytest", "typeguard", "jaxtyping", "anyio")
+_WRITTEN_OTHERWISE = {"CI", "BUILD_NUMBER", "FORCE_COLOR", "NO_COLOR", "PY_COLORS"}
 _TIMEOUT_S = 300
 
 SMOKE: dict[str, Any] = {
@@ -210,8 +211,16 @@ def _hear_interrupts() -> None:
 
 
 def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a process that isn't part of this test session."""
-    inherited = {name: v for name, v in os.environ.items() if not name.startswith("PYTEST_")}
+    """The environment of a process that isn't part of this test session.
+
+    What makes pytest write otherwise (whole summaries in CI, colours, widths) is left out, so that
+    a test reads the same lines wherever it runs; one that is about it sets it.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_") and name not in _WRITTEN_OTHERWISE
+    }
     return {**inherited, "OMP_NUM_THREADS": "1", "COLUMNS": "100", **(changes or {})}
 
 

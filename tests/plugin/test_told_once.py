@@ -63,7 +63,12 @@ def test_an_expected_failure_has_told_nothing(project: Project) -> None:
     assert "in full there" not in result.stdout.str()
 
 
-@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
+@pytest.mark.parametrize(
+    ("workers", "environment"),
+    # In CI pytest's summary, too, tells each failure whole.
+    [((), {}), (("-n2",), {}), ((), {"CI": "true"})],
+    ids=["alone", "n2", "in-ci"],
+)
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -75,15 +80,20 @@ def test_an_expected_failure_has_told_nothing(project: Project) -> None:
     ids=["model", "weights", "direction", "judge"],
 )
 def test_what_fails_every_test_is_told_in_full_once(
-    project: Project, spoil: Spoil, told: str, workers: tuple[str, ...]
+    project: Project,
+    spoil: Spoil,
+    told: str,
+    workers: tuple[str, ...],
+    environment: dict[str, str],
 ) -> None:
-    result = project.run("experiments", *spoil(project), *workers)
+    result = project.run("experiments", *spoil(project), *workers, environment=environment)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert result.parseoutcomes() == {"failed": N_TESTS}
     assert "Traceback" not in result.stdout.str()
-    full = [line for line in result.outlines if told in line and not line.startswith("steering")]
+    lines = [line for line in result.outlines if not line.startswith(("FAILED ", "steering"))]
+    full = [line for line in lines if told in line]
     assert len(full) == 1
-    again = [line for line in result.outlines if line.endswith(", in full there)")]
+    again = [line for line in lines if line.endswith(", in full there)")]
     assert len(again) == N_TESTS - 1
     assert all(len(line) < 170 for line in again)
     assert all("(as in test_" in line for line in again)
