@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from steering_reliability.errors import SteeringError
+from steering_reliability.errors import SteeringError, nearby
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -74,7 +74,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise SteeringError(
             f"{path}: found no readable file ({error.strerror}), expected {what} in YAML; "
-            f"check the path{_nearby(path)}"
+            f"check the path{nearby(path, yaml_files(path.parent))}"
         ) from error
     except UnicodeDecodeError as error:
         raise SteeringError(
@@ -269,9 +269,3 @@ def _is_model(option: Any) -> bool:
 
 def _is_field(mark: object) -> bool:
     return isinstance(mark, FieldInfo)
-
-
-def _nearby(path: Path) -> str:
-    siblings = [sibling.name for sibling in yaml_files(path.parent)]
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from steering_reliability.errors import SteeringError
+from steering_reliability.errors import SteeringError, nearby
 from steering_reliability.prompts.duplicates import fold
 from steering_reliability.prompts.prompt import Prompt, cut, short
 from steering_reliability.prompts.rows import Row, csv_rows, jsonl_rows
-from steering_reliability.prompts.sources import FILE_SUFFIXES, names_file, nearby
+from steering_reliability.prompts.sources import FILE_SUFFIXES, names_file
 
 FIELDS = ("id", "prompt", "category", "style")
 _READERS = {".jsonl": jsonl_rows, ".csv": csv_rows}
@@ -57,7 +57,8 @@ def load_prompts(
     is_local = isinstance(source, Path) or path.exists() or names_file(source)
     if is_local and not path.exists():
         raise SteeringError(
-            f"{source}: found no such file, expected a prompt file; check the path{nearby(path)}"
+            f"{source}: found no such file, expected a prompt file; "
+            f"check the path{nearby(path, path.parent.glob('*'))}"
         )
     reader = _READERS.get(path.suffix.lower()) if path.is_file() else None
     if reader is not None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
-from steering_reliability.errors import SteeringError
+from steering_reliability.errors import SteeringError, nearby
 
 FILE_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet"})
 # Not read, but no end of a data set's name either, where a dot may stand too.
@@ -51,13 +50,6 @@ def find_file(source: str, folder: Path, where: str) -> Path:
     if not path.exists():
         raise SteeringError(
             f"{where}: found {source!r}, expected a prompt file, but there is no {path}; "
-            f"check the path{nearby(path)}"
+            f"check the path{nearby(path, path.parent.glob('*'))}"
         )
     return path
-
-
-def nearby(path: Path) -> str:
-    """Advice for a file that is not there: one beside it of nearly that name, if any."""
-    siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-    nearest = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
