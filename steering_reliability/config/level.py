@@ -22,6 +22,7 @@ from pydantic import (
 
 from steering_reliability.cells import Intervention
 from steering_reliability.claims import CLAIM_SETTINGS
+from steering_reliability.config.consistency import check_sections
 from steering_reliability.config.folder import MARKER_NAME
 from steering_reliability.config.layers import LayersFrom, read_layers, resolve_layers
 from steering_reliability.config.reading import (
@@ -152,100 +153,16 @@ class LevelConfig(Settings):
         return {name: getattr(read, name) for name in given}
 
     @model_validator(mode="after")
-    def _what_is_named_exists(self) -> LevelConfig:
-        if self._uses_learn_from:
-            self._check_split("direction.learn_from.split", self.direction.learn_from.split)
-        if self.controls.names:
-            self._check_split("controls.split", self.controls.split)
-        for alpha in self.controls.alphas or ():
-            self._check_alpha("controls.alphas", alpha)
-        for alpha in self.controls.ablate_alphas:
-            self._check_alpha("controls.ablate_alphas", alpha)
-        if self.controls.ablate_alphas:
-            self._check_ablation_is_controlled()
-        if self.controls.shuffled and self.direction.file is not None:
-            raise wrong(
-                self.controls.shuffled,
-                "0 with direction.file, which does not tell what could be shuffled",
-                key="controls.shuffled",
-            )
-        if self.confirm is not None:
-            self._check_split("confirm.split", self.confirm.split)
-            if not self.grid_splits:
-                raise wrong(self.confirm.split, "another split for the grid", key="confirm.split")
-        self._check_conditions()
-        for claim, settings in self.claims.items():
-            for key, value in settings:
-                if key == "split" or key.endswith("_split"):
-                    self._check_split(f"claims.{claim}.{key}", value)
-                elif key in ("alpha", "alphas") and value is not None:
-                    for alpha in [value] if key == "alpha" else value:
-                        self._check_alpha(f"claims.{claim}.{key}", alpha)
+    def _sections_agree(self) -> LevelConfig:
+        check_sections(self)
         return self
 
-    def _check_conditions(self) -> None:
-        for split in self.prompt_baseline.splits if self.prompt_baseline else ():
-            self._check_split("prompt_baseline.splits", split)
-            if split not in self.grid_splits:
-                expected = f"a split of the grid: {', '.join(self.grid_splits)}"
-                raise wrong(split, expected, key="prompt_baseline.splits")
-        if self.probes is not None:
-            self._check_probes(self.probes)
-        if self.sanity is not None:
-            self._check_split("sanity.split", self.sanity.split)
-            if self.confirm is None:
-                raise wrong("no confirm", "an operating point to check, see confirm", key="sanity")
-            self._check_wordings(self.sanity)
-
-    def _check_wordings(self, sanity: SanitySettings) -> None:
-        own = {pair.refusal for pair in self.direction.pairs or ()}
-        own |= {pair.compliance for pair in self.direction.pairs or ()}
-        for pair in sanity.prefix_pairs or ():
-            for text in (pair.refusal, pair.compliance):
-                if text in own:
-                    expected = "another text than those of direction.pairs"
-                    raise wrong(text, expected, key="sanity.prefix_pairs")
-
-    def _check_probes(self, probes: ProbeSettings) -> None:
-        for key, split in (("split", probes.split), ("benign_split", probes.benign_split)):
-            self._check_split(f"probes.{key}", split)
-            if split not in self.grid_splits:
-                expected = f"a split of the grid: {', '.join(self.grid_splits)}"
-                raise wrong(split, expected, key=f"probes.{key}")
-        if self.generation.positions != "response":
-            raise wrong(
-                self.generation.positions,
-                "response with probes, which steer no earlier token; leave probes out",
-                key="generation.positions",
-            )
-
-    def _check_ablation_is_controlled(self) -> None:
-        if "ablate" not in self.interventions:
-            raise wrong(
-                as_written(self.controls.ablate_alphas),
-                "none, since the level does not ablate; add ablate to the interventions",
-                key="controls.ablate_alphas",
-            )
-        if not self.controls.random:
-            raise wrong(
-                self.controls.random,
-                "1 or more with ablate_alphas, which only random directions control",
-                key="controls.random",
-            )
-
-    def _check_split(self, key: str, split: str) -> None:
-        if split not in self.prompts.splits:
-            known = ", ".join(self.prompts.splits)
-            raise wrong(split, f"a split of this level: {known}", key=key)
-
-    def _check_alpha(self, key: str, alpha: float) -> None:
-        if alpha not in self.alphas:
-            known = ", ".join(f"{known:g}" for known in self.alphas)
-            raise wrong(as_written(alpha), f"an alpha of this level: {known}", key=key)
-
     @property
-    def _uses_learn_from(self) -> bool:
-        """A saved direction learns nothing, but placebo pairs and a screen need prompts too."""
+    def uses_learn_from(self) -> bool:
+        """Whether prompts are learned from.
+
+        A saved direction learns nothing, but placebo pairs and a screen need prompts too.
+        """
         screens = self.decision is not None and self.decision.screen > 0
         return self.direction.file is None or screens or "direction_is_real" in self.claims
 
@@ -346,7 +263,7 @@ def _refuse_unused_learning(config: LevelConfig) -> None:
     if config.direction.file is None:
         return
     unused = {"method", "pairs", "benign_contrast", "at"}
-    unused |= set() if config._uses_learn_from else {"learn_from"}
+    unused |= set() if config.uses_learn_from else {"learn_from"}
     found = ", ".join(sorted(unused & config.direction.model_fields_set))
     if found:
         raise SteeringError(
