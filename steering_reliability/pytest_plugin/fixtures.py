@@ -12,6 +12,7 @@ from steering_reliability.errors import SteeringError
 from steering_reliability.ladder import targets
 from steering_reliability.pytest_plugin import collection
 from steering_reliability.pytest_plugin.session import SESSION, VERDICTS, SteeringSession
+from steering_reliability.pytest_plugin.transport import to_wire
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,9 @@ class Steering:
         described = self._session.work(self._level).described_directions
         verdicts = [judge_claim(self.plan, scores, claim, target, described) for target in claimed]
         self._item.stash.setdefault(VERDICTS, []).extend(verdicts)
+        # In --junitxml, where a CI would else show an inconclusive claim as a plain pass.
+        told = [(verdict.claim, to_wire(verdict.message)) for verdict in verdicts]
+        self._item.user_properties.extend(told)
         for verdict in verdicts:
             self._conclude(verdict)
         return verdicts[0]

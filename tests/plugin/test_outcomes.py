@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from projects import N_PROMPTS, Project, counts
@@ -49,6 +51,25 @@ def test_inconclusive_is_an_outcome_of_its_own(undisturbed: pytest.RunResult) ->
     assert undisturbed.parseoutcomes() == {"passed": 6, "xfailed": 2, "inconclusive": 1}
     letters = "".join(re.findall(r"test_smoke\.py ([.?x]+)", undisturbed.stdout.str()))
     assert letters.endswith("..?xx")
+
+
+@pytest.mark.usefixtures("undisturbed")
+@pytest.mark.parametrize("workers", [(), ("-n0",), ("-n2",)], ids=["alone", "n0", "n2"])
+def test_junit_tells_every_verdict(
+    shared: Project, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    artifacts = shared.with_store_of(shared.artifacts, f"junit{'-'.join(workers)}")
+    report = tmp_path / "junit.xml"
+    shared.run("experiments", f"--junitxml={report}", *workers, artifacts=artifacts)
+    told = [
+        (case.get("name", "").partition("[")[0], kept.get("name"), kept.get("value", ""))
+        for case in ElementTree.parse(report).iter("testcase")
+        for kept in case.iter("property")
+    ]
+    assert len(told) == 5
+    assert all(test == f"test_{claim}" for test, claim, _ in told)
+    outcomes = sorted(message.rpartition(": ")[2].partition(";")[0] for _, _, message in told)
+    assert outcomes == ["fail", "fail", "inconclusive", "pass", "pass"]
 
 
 def test_header_and_summary_name_what_matters(undisturbed: pytest.RunResult) -> None:

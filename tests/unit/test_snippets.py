@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from steering_reliability.results.atomic import write_csv
 from steering_reliability.results.summary import SCORE_COLUMNS, summarize
@@ -196,3 +197,15 @@ def test_the_readme_shows_what_works(paste: Callable[..., dict[str, Any]]) -> No
         *lines, shown = snippet.rstrip().splitlines()
         names = paste("\n".join(lines), f"shown = {shown}")
         assert len(names["shown"]) == len(ALPHAS)
+
+
+def test_the_readme_s_workflow_runs_a_level_and_keeps_what_it_stored() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(# \.github.*?)```", readme, re.DOTALL)
+    (job,) = yaml.safe_load(block)["jobs"].values()
+    steps = {step.get("uses", step.get("run", "")): step for step in job["steps"]}
+    assert any(command.startswith("pytest experiments -m smoke") for command in steps)
+    restored, saved = steps["actions/cache/restore@v4"], steps["actions/cache/save@v4"]
+    assert restored["with"]["path"] == saved["with"]["path"] == "artifacts"
+    assert saved["with"]["key"].startswith(restored["with"]["restore-keys"])
+    assert saved["if"] == "always()"
