@@ -31,6 +31,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="steering-reliability", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    start = commands.add_parser(
+        "init",
+        help="write experiments to start from: the ladder's levels, tests and prompts",
+        epilog="prompt files that are there already stay as they are",
+    )
+    start.add_argument("folder", type=Path, help="such as experiments")
+    start.add_argument("--level", metavar="NAME", help="one level of this name, a copy of smoke")
+    start.set_defaults(run=_init)
+
     ladder = commands.add_parser(
         "ladder",
         help="run the levels in order, each as a pytest session",
@@ -106,6 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--level", help="prune: forget this level's completions too")
     store.set_defaults(run=_store)
     return parser
+
+
+def _init(chosen: argparse.Namespace) -> int:
+    from steering_reliability.scaffold import scaffold
+
+    print("\n".join(str(path) for path in scaffold(chosen.folder, chosen.level)))
+    print(f"run it: pytest {chosen.folder} -m {chosen.level or 'smoke'}")
+    return 0
 
 
 def _ladder(chosen: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from projects import N_PROMPTS, PER_SPLIT, SPLITS, Project, contents, counts, st
 
 from steering_reliability.directions import load_direction
 from steering_reliability.results.run import read_run
+from steering_reliability.scaffold import scaffold
 from tests.promised_columns import COLUMNS
 from tests.tiny_models import tiny_model_folder
 
@@ -195,3 +196,14 @@ def test_a_model_of_the_same_name_is_told_to_replace_results(
 def counts_of(artifacts: Path) -> tuple[int, int]:
     manifest = json.loads((artifacts / "runs" / "smoke_test_model0" / "manifest.json").read_bytes())
     return manifest["generated"], manifest["reused"]
+
+
+def test_a_level_to_start_from_runs(shared: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    scaffold(folder, "mine")
+    artifacts = tmp_path / "artifacts"
+    result = shared.run(str(folder), "-m", "mine", "--steer-layers=1", artifacts=artifacts)
+    assert "2 cells; prompts: 20 harm_train, 20 harm_test, 20 benign" in result.stdout.str()
+    assert "errors" not in result.parseoutcomes()
+    summary = pd.read_csv(artifacts / "runs" / f"mine_{shared.model.name}" / "summary.csv")
+    assert len(summary) == 6
