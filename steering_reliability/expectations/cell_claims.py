@@ -26,6 +26,7 @@ from steering_reliability.expectations.tables import Floats, MissingScoresError
 from steering_reliability.expectations.verdicts import (
     Detail,
     Verdict,
+    bound,
     change,
     counted,
     interval,
@@ -187,7 +188,7 @@ def _side_effect(
         worse,
         f"on {which} refusal {change(rise.value)} {interval(rise)} and helpfulness "
         f"changes by {number(-drop.value, signed=True)} "
-        f"[{number(-drop.high, signed=True)}, {number(-drop.low, signed=True)}] "
+        f"[{bound(-drop.high, signed=True)}, {bound(-drop.low, signed=True)}] "
         f"(n = {rise.n} prompts, one-sided 95% bounds, margin {number(settings.margin)})",
         lambda: _for_margin(base, settings.margin, question.confidence),
         "a rise of 0",

@@ -13,6 +13,9 @@ from steering_reliability.statistics import Estimate
 Outcome = Literal["pass", "fail", "inconclusive", "error"]
 Detail = float | int | str | bool | None
 
+# What is nearer to 0 than this is rounding.
+_ZERO = 1e-9
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -87,12 +90,20 @@ def number(value: float, signed: bool = False, digits: int = 2) -> str:
     return text.replace("0.", ".", 1) if abs(round(value, digits)) < 1 else text
 
 
+def bound(value: float, signed: bool = False, digits: int = 2) -> str:
+    """A bound of an interval: as ``number``, with more decimals where it would look like 0.
+
+    On which side of 0 it lies may decide, as in ``[+.004, +.31]``.
+    """
+    while abs(value) > _ZERO and round(value, digits) == 0:
+        digits += 1
+    return number(value, signed, digits)
+
+
 def interval(estimate: Estimate, signed: bool = True, digits: int = 2) -> str:
     """``+.25 [+.04, +.43]``."""
-    value, low, high = (
-        number(part, signed, digits) for part in (estimate.value, estimate.low, estimate.high)
-    )
-    return f"{value} [{low}, {high}]"
+    low, high = (bound(part, signed, digits) for part in (estimate.low, estimate.high))
+    return f"{number(estimate.value, signed, digits)} [{low}, {high}]"
 
 
 def p_text(p_value: float) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from steering_reliability.cells import INTERVENTIONS
 from steering_reliability.claims import Coherence
-from steering_reliability.expectations.verdicts import number
+from steering_reliability.expectations.verdicts import bound, number
 from steering_reliability.results.summary import SPLITS
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def estimate_text(verdict: Verdict) -> str:
     signed = verdict.claim not in _RATES
     text = number(verdict.estimate, signed)
     if not (math.isnan(verdict.low) or math.isnan(verdict.high)):
-        text += f" [{number(verdict.low, signed)}, {number(verdict.high, signed)}]"
+        text += f" [{bound(verdict.low, signed)}, {bound(verdict.high, signed)}]"
     return text
 
 

@@ -34,6 +34,9 @@ from steering_reliability.expectations import (
     Verdict,
     evaluate,
 )
+from steering_reliability.expectations.questions import Question
+from steering_reliability.expectations.verdicts import bound, number
+from steering_reliability.report import labels
 
 ADD2 = Cell(12, "add", 2)
 ABLATE = Cell(12, "ablate", 1)
@@ -574,6 +577,40 @@ class TestSomeLayerSteers:
 
 
 class TestVerdicts:
+    @pytest.mark.parametrize(
+        ("value", "signed", "digits", "text"),
+        [
+            (0.0036, True, 2, "+.004"),
+            (-0.0036, True, 2, "-.004"),
+            (0.00031, False, 2, ".0003"),
+            (0.0, True, 2, "+.00"),
+            (1e-17, True, 2, "+.00"),
+            (0.051, True, 2, "+.05"),
+            (-0.0004, True, 3, "-.0004"),
+            (math.nan, True, 2, "?"),
+        ],
+    )
+    def test_a_bound_beside_0_shows_on_which_side_it_is(
+        self, value: float, signed: bool, digits: int, text: str
+    ) -> None:
+        assert bound(value, signed, digits) == text
+
+    def test_the_bound_that_decides_is_told(self) -> None:
+        # 12 of 50 prompts gained, 4 lost: Newcombe's bound is above 0, McNemar's p above .05.
+        both, gained, lost = share(0.14, 50), share(0.24, 50, 7), share(0.08, 50, 19)
+        scores = pd.concat(
+            [
+                block(ADD2.baseline, "harm_test", both + lost),
+                block(ADD2, "harm_test", both + gained),
+            ]
+        )
+        verdict = ask("alpha_raises_refusal", scores)
+        assert verdict.outcome == "pass"
+        assert 0 < verdict.low < 0.005
+        assert verdict.p_value > 0.05
+        assert "+.16 [+.002, +.31] (n = 50 prompts, .22 → .38, McNemar p = .08)" in verdict.message
+        assert labels.estimate_text(verdict) in verdict.message
+
     @pytest.mark.parametrize("claim", sorted(EXPECTATIONS))
     def test_every_verdict_is_plain_json_and_comes_back(self, claim: str) -> None:
         scores = grid({ADD2: {"harm_train": 0.4, "harm_test": 0.4, "benign": 0.1}}, 20)
