@@ -203,7 +203,7 @@ def any_layer(world: World, effect: float, layers: int, cost: float, spread: flo
     """Three layers, two alphas; ``effect`` in the first ``layers``, exchangeable elsewhere."""
     harm, train = world.prompts(), world.prompts()
     unsteered, trained = world.cell(harm, 0.20), world.cell(train, 0.20)
-    met, contradicted = np.zeros(world.runs, bool), np.ones(world.runs, bool)
+    met, all_fail = np.zeros(world.runs, bool), np.ones(world.runs, bool)
     shared = 1 - 0.05 / (GRID_LAYERS * GRID_ALPHAS)
     for layer in range(GRID_LAYERS):
         # A direction is what it is at every alpha: its true effect is drawn once per layer.
@@ -222,8 +222,8 @@ def any_layer(world: World, effect: float, layers: int, cost: float, spread: flo
             failed = raised[1] | beaten[1] | cheap[1] | gap_fails
             adjusted = _asked(learned, unsteered, rivals, side, shared)
             met |= np.all([passes for passes, _ in adjusted], axis=0) & ~failed
-            contradicted &= raised[1] | beaten[1]
-    return met, contradicted & ~met
+            all_fail &= failed
+    return met, all_fail
 
 
 def _asked(

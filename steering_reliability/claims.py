@@ -174,6 +174,9 @@ class DirectionIsReal(ClaimSettings):
 class SomeLayerSteers(ClaimSettings):
     """At least one layer has an alpha that raises refusal, beats its controls and costs little.
 
+    Its text is coherent, too, and it fails neither ``coherence`` nor ``generalization_gap``. The
+    claim fails where every cell fails one of the five.
+
     The margins are those of the level's own ``alpha_raises_refusal``, ``beats_controls``,
     ``benign_side_effect`` and ``coherence``.
     """

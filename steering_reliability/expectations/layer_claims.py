@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from steering_reliability.cells import Cell
@@ -51,10 +51,6 @@ class _Trial:
         }
 
     @property
-    def contradicted(self) -> bool:
-        return bool(self.failed & {"alpha_raises_refusal", "beats_controls"})
-
-    @property
     def meets(self) -> bool:
         passed = all(verdict and verdict.outcome == "pass" for verdict in self.adjusted.values())
         return self.coherent and passed and not self.failed
@@ -80,13 +76,23 @@ class _Trial:
             reasons.append("text not coherent")
         return ", ".join(reasons)
 
+    @property
     def prompts_to_settle(self) -> int | None:
+        """Prompts for all that is open; None where they would not make the cell meet the claims."""
+        if self.failed or not self.coherent or self.adjusted["beats_controls"] is None:
+            return None
         needs = [verdict.prompts_to_settle for verdict in self.open]
-        return None if None in needs else max(need for need in needs if need is not None)
+        known = [need for need in needs if need is not None]
+        return max(known, default=None) if len(known) == len(needs) else None
 
 
 def some_layer_steers(question: Question) -> Verdict:
-    """A layer meets the claims, with bounds shared among the layers and alphas tried."""
+    """A layer meets the claims, with bounds shared among the layers and alphas tried.
+
+    Fails where every cell fails a claim that it must meet, or must not fail. Else a cell that fails
+    none may still meet them: of those the verdict shows the largest effect, and says how many
+    prompts would settle what is open at the one that takes the fewest.
+    """
     settings = question.expect(SomeLayerSteers)
     cells = [
         cell
@@ -101,40 +107,56 @@ def some_layer_steers(question: Question) -> Verdict:
     if all(trial.adjusted["beats_controls"] is None for trial in trials):
         raise MissingScoresError("no controls were run for any layer")
     # Cells come in order of layer and alpha, so the first that meets is the smallest alpha.
-    met: dict[int, Cell] = {}
+    met: dict[int, _Trial] = {}
     for trial in trials:
         if trial.meets:
-            met.setdefault(trial.cell.layer, trial.cell)
+            met.setdefault(trial.cell.layer, trial)
+    hopeful = [trial for trial in trials if not trial.failed]
     outcome: Outcome = "inconclusive"
+    found = f"met nowhere, but {_cells_fail_none(len(hopeful))}; largest effect there"
     if met:
         outcome = "pass"
-    elif all(trial.contradicted for trial in trials):
+        found = f"met at {_named(met.values())}; largest effect"
+    elif not hopeful:
         outcome = "fail"
-    shown = max(
-        (trial for trial in trials if trial.cell in met.values() or not met),
-        key=lambda trial: trial.effect.estimate,
-    )
+        found = "met nowhere, and every cell fails one; largest effect"
+    shown = max(list(met.values()) or hopeful or trials, key=lambda trial: trial.effect.estimate)
     effect = shown.effect
     estimate = Estimate(
         effect.estimate, effect.low, effect.high, effect.n, effect.p_value, effect.confidence
     )
+    prompts, nearest = min(
+        ((trial.prompts_to_settle, trial.cell.id) for trial in hopeful if trial.prompts_to_settle),
+        default=(None, ""),
+    )
     layers = ", ".join(str(layer) for layer in sorted({cell.layer for cell in cells}))
-    points = ", ".join(cell.id for cell in met.values())
-    found = f"met at {points}" if met else "met nowhere"
-    details: dict[str, Detail] = {"comparisons": len(cells), "met": points, "shown": shown.cell.id}
-    details |= {f"layer{layer}_alpha": cell.alpha for layer, cell in met.items()}
+    details: dict[str, Detail] = {
+        "comparisons": len(cells),
+        "met": _named(met.values()),
+        "shown": shown.cell.id,
+    }
+    details |= {f"layer{layer}_alpha": trial.cell.alpha for layer, trial in met.items()}
     details |= {trial.cell.id: trial.lacks or "meets the claims" for trial in trials}
     return question.verdict(
         _TARGET,
         outcome,
         estimate,
         f"over layers {layers} ({len(cells)} cells, bounds shared among them) the claims are "
-        f"{found}; largest effect {interval(estimate)} at {shown.cell.id} "
+        f"{found} {interval(estimate)} at {shown.cell.id} "
         f"(n = {estimate.n} prompts{', ' if shown.lacks else ''}{shown.lacks})",
-        shown.prompts_to_settle if shown.open else None,
-        "what is open there",
+        lambda: prompts,
+        f"what is open at {nearest}",
+        "" if prompts else "how many prompts would settle it can't be told",
         details,
     )
+
+
+def _named(trials: Iterable[_Trial]) -> str:
+    return ", ".join(trial.cell.id for trial in trials)
+
+
+def _cells_fail_none(count: int) -> str:
+    return "1 cell fails none" if count == 1 else f"{count} cells fail none"
 
 
 def _try(question: Question, cell: Cell, comparisons: int) -> _Trial:

@@ -107,6 +107,7 @@ class Question:
         sentence: str,
         settle: Callable[[], int | None] | None = None,
         settles: str = "",
+        unsettled: str = "",
         details: Mapping[str, Detail] | None = None,
     ) -> Verdict:
         """The verdict, its message put together from the parts.
@@ -115,11 +116,14 @@ class Question:
             sentence: what was found, with estimate, interval and n.
             settle: prompts that would settle it; asked of inconclusive claims alone.
             settles: what the prompts would settle, such as ``an effect of .10``.
+            unsettled: what to do where no number of prompts settles it, in place of prompts.
             details: further numbers; the cell's are added.
         """
         message = f"{self.claim} [{target}]: {sentence}: {outcome}"
         prompts_to_settle = None
-        if outcome == "inconclusive" and settle is not None:
+        if outcome == "inconclusive" and unsettled:
+            message += f"; {unsettled}"
+        elif outcome == "inconclusive" and settle is not None:
             prompts_to_settle = settle()
             message += _settling(prompts_to_settle, estimate.n, settles)
         where: dict[str, Detail] = {

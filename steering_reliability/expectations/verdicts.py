@@ -36,7 +36,7 @@ class Verdict:
         message: one sentence with estimate, interval and n.
         required: whether a fail fails the test.
         prompts_to_settle: for an inconclusive claim, prompts that would settle the declared
-            least effect at 80% power; None where no number would.
+            least effect at 80% power; None where no number is known to.
         details: further numbers, builtins only; ``layer``, ``intervention`` and ``alpha`` where
             the claim is about them.
     """

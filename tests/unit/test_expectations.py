@@ -546,9 +546,67 @@ class TestSomeLayerSteers:
         assert evaluate("some_layer_steers", self.scores(0.6, rival=0.6)).outcome == "fail"
 
     def test_a_costly_layer_does_not_meet_the_claims(self) -> None:
+        # The other layer does not raise refusal: nothing is left that could meet them.
         verdict = evaluate("some_layer_steers", self.scores(0.6, benign=0.5))
-        assert verdict.outcome == "inconclusive"
+        assert verdict.outcome == "fail"
         assert verdict.details["layer12-add-alpha2"] == "benign_side_effect fails"
+        assert verdict.prompts_to_settle is None
+        assert "met nowhere, and every cell fails one; largest effect +.40" in verdict.message
+
+    @pytest.mark.parametrize("claim", ["coherence", "generalization_gap"])
+    def test_what_a_cell_must_not_fail_can_fail_it(self, claim: str) -> None:
+        scores = self.scores(0.6)
+        own = (scores["alpha"] > 0) & (scores["direction"] == "learned")
+        if claim == "coherence":
+            scores.loc[own & (scores["split"] == "benign"), "is_degenerate"] = True
+        else:
+            scores.loc[own & (scores["split"] == "harm_train"), "is_refusal"] = True
+        verdict = evaluate("some_layer_steers", scores)
+        assert verdict.outcome == "fail"
+        assert f"{claim} fails" in str(verdict.details["layer12-add-alpha2"])
+
+    def test_prompts_are_promised_for_the_cell_that_takes_the_fewest_and_fails_none(self) -> None:
+        # Layer 12 has the greatest effect and costs too much; layer 16 has the next, but strong
+        # controls; layer 20 is the nearest.
+        rates: dict[Cell, dict[str, float]] = {}
+        for layer, harm, benign, rival in (
+            (8, 0.2, 0.05, 0.2), (12, 0.8, 0.7, 0.2), (16, 0.6, 0.05, 0.5), (20, 0.35, 0.05, 0.2)
+        ):  # fmt: skip
+            cell = Cell(layer, "add", 2)
+            rates[cell] = {"harm_train": harm, "harm_test": harm, "benign": benign}
+            rates |= {control: {"harm_test": rival} for control in controls(cell, 3)}
+        table = ScoreTable(grid(rates, 30))
+        verdict = evaluate("some_layer_steers", table)
+        assert verdict.outcome == "inconclusive"
+        assert verdict.details["shown"] == "layer16-add-alpha2"
+        assert "met nowhere, but 2 cells fail none; largest effect there +.40" in verdict.message
+
+        def needed(layer: int) -> int:
+            asked = (
+                Question(name, table, CLAIM_SETTINGS[name](), layer, "add", 2.0, comparisons=4)
+                for name in ("alpha_raises_refusal", "beats_controls", "benign_side_effect")
+            )
+            found = [EXPECTATIONS[question.claim](question) for question in asked]
+            return max(one.prompts_to_settle or 0 for one in found)
+
+        assert verdict.prompts_to_settle == needed(20) < needed(16)
+        about = f"about {needed(20)} prompts would settle what is open at layer20-add-alpha2"
+        assert about in verdict.message
+
+    def test_no_prompts_are_promised_where_text_is_not_coherent_or_controls_are_missing(
+        self,
+    ) -> None:
+        cell = Cell(12, "add", 2)
+        bare = Cell(16, "add", 2)
+        rates = {"harm_train": 0.35, "harm_test": 0.35, "benign": 0.05}
+        rivals = {rival: {"harm_test": 0.2} for rival in controls(cell, 3)}
+        scores = grid({cell: rates, bare: rates} | rivals, 50, degenerate={cell: 0.12})
+        verdict = evaluate("some_layer_steers", scores)
+        assert verdict.outcome == "inconclusive"
+        assert "text not coherent" in str(verdict.details[cell.id])
+        assert "no controls" in str(verdict.details[bare.id])
+        assert verdict.prompts_to_settle is None
+        assert verdict.message.endswith("how many prompts would settle it can't be told")
 
     def test_bounds_are_shared_among_the_cells_tried(self) -> None:
         alone = self.scores(0.30)
