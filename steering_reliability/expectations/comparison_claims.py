@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +23,7 @@ from steering_reliability.expectations.questions import CONFIDENCE, Question, co
 from steering_reliability.expectations.tables import Floats, MissingScoresError
 from steering_reliability.expectations.verdicts import (
     Detail,
+    Outcome,
     Verdict,
     change,
     counted,
@@ -193,6 +195,24 @@ def _twice(per_split: int | None) -> int | None:
     return None if per_split is None else 2 * per_split
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A lead over controls as the claim's method judges it.
+
+    Attributes:
+        p_value: of the paired test against the strongest, or of the rank.
+        evidence: how the message tells the p-value.
+        unsettled: what would settle it where prompts cannot.
+        details: of the rank.
+    """
+
+    outcome: Outcome
+    p_value: float
+    evidence: str
+    unsettled: str = ""
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+
 def beats_controls(question: Question) -> Verdict:
     """The direction moves refusal more than its strongest control, or outranks 19 random ones.
 
@@ -200,7 +220,9 @@ def beats_controls(question: Question) -> Verdict:
     speaks for neither (``ScoreTable.refused``). The rank allows
     for what was chosen before: its p is doubled where adding should lower refusal or ablating
     raise it, since both ways were open, and taken 2m times where the layer is the best of m and
-    the others do not back it up (``layer_choice``).
+    the others do not back it up (``layer_choice``). Where leading all of the random directions
+    would not do then, no number of prompts settles it, and the verdict says how many directions
+    would.
     """
     settings = question.expect(BeatsControls)
     cell, table = question.cell, question.table
@@ -218,42 +240,35 @@ def beats_controls(question: Question) -> Verdict:
     strengths = [sign * float(rival.mean()) for rival in rivals]
     best = int(np.argmax(strengths))
     after, before = (learned, rivals[best]) if sign > 0 else (rivals[best], learned)
-    estimate = statistics.paired_difference(after, before, question.confidence)
+    lead = statistics.paired_difference(after, before, question.confidence)
+    judged = _by_pairs(settings, lead)
     if rank:
-        ways = 1 if question.aim == cell.aim else 2
-        rank_p = statistics.rank_test(sign * float(learned.mean()), strengths)
-        p_value = min(1.0, rank_p * ways * question.choice.times)
-        rule = rules.outranks(p_value, estimate.high, settings.rank_p, settings.least_effect)
-        doubled = ", doubled: adding and ablating were both open" if ways == 2 else ""
-        evidence = f"rank {p_text(p_value)}{doubled}"
-    else:
-        p_value = estimate.p_value
-        rule = rules.raises(estimate.value, estimate.low, estimate.high, settings.least_effect)
-        evidence = p_text(p_value)
-    estimate = Estimate(
-        estimate.value, estimate.low, estimate.high, estimate.n, p_value, estimate.confidence
-    )
+        judged = _by_rank(question, settings, lead, sign * float(learned.mean()), strengths)
+    coherent = _coherent(question)
     chosen = f"chosen to {question.goal} refusal; " if question.goal else ""
     moves = "raising" if question.aim == "raise" else "lowering"
     return question.verdict(
         question.target,
-        rules.outcome(rule),
-        estimate,
+        judged.outcome,
+        replace(lead, p_value=judged.p_value),
         f"{chosen}lead in {moves} refusal on {settings.split}{counted(question.aim)} over the "
-        f"strongest of {len(controls)} controls ({controls[best].direction}): {interval(estimate)} "
-        f"(n = {estimate.n} prompts, "
-        f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})"
+        f"strongest of {len(controls)} controls ({controls[best].direction}): {interval(lead)} "
+        f"(n = {lead.n} prompts, {number(float(rivals[best].mean()))} → "
+        f"{number(float(learned.mean()))}, {judged.evidence})"
+        f"{', text not coherent' if coherent is False else ''}"
         f"{layer_choice_text(question.choice) if rank else ''}",
         lambda: statistics.prompts_for_difference(
             statistics.planning_rate(before), settings.least_effect, confidence=question.confidence
         ),
         f"a lead of {number(settings.least_effect)}",
+        judged.unsettled,
         details={
             "split": settings.split,
             "method": settings.method,
             "goal": question.aim,
             "controls": len(controls),
-            **_choice(question, rank),
+            **judged.details,
+            **({} if coherent is None else {"coherent": coherent}),
             "strongest": controls[best].direction,
             "rate_learned": float(learned.mean()),
             "rate_strongest": float(rivals[best].mean()),
@@ -261,10 +276,49 @@ def beats_controls(question: Question) -> Verdict:
     )
 
 
-def _choice(question: Question, rank: bool) -> dict[str, Detail]:
-    """What the rank allows for, for the verdict's details."""
-    choice = question.choice
-    if not rank or choice.tried == 1:
-        return {}
-    known = {} if choice.elsewhere_p is None else {"elsewhere_p": choice.elsewhere_p}
-    return {"layers_tried": choice.tried, **known}
+def _by_pairs(settings: BeatsControls, lead: Estimate) -> _Judged:
+    rule = rules.raises(lead.value, lead.low, lead.high, settings.least_effect)
+    return _Judged(rules.outcome(rule), lead.p_value, p_text(lead.p_value))
+
+
+def _by_rank(
+    question: Question,
+    settings: BeatsControls,
+    lead: Estimate,
+    strength: float,
+    strengths: Sequence[float],
+) -> _Judged:
+    """The rank of ``strength`` among ``strengths``, its p taken as often as was chosen."""
+    ways = 1 if question.aim == question.cell.aim else 2
+    times = ways * question.choice.times
+    p_value = min(1.0, times * statistics.rank_test(strength, strengths))
+    outcome = rules.outcome(
+        rules.outranks(p_value, lead.high, settings.rank_p, settings.least_effect)
+    )
+    details: dict[str, Detail] = {"rank_times": times, "paired_p": lead.p_value}
+    if question.choice.tried > 1:
+        details["layers_tried"] = question.choice.tried
+        if question.choice.elsewhere_p is not None:
+            details["elsewhere_p"] = question.choice.elsewhere_p
+    count, needed = len(strengths), statistics.rivals_to_rank(settings.rank_p, times)
+    unsettled = ""
+    if outcome == "inconclusive" and needed > count:
+        details["directions_to_settle"] = needed
+        least = p_text(min(1.0, times / (count + 1)))
+        unsettled = (
+            f"{least} is the least that {count} random directions allow, whatever the prompts: "
+            f"{needed} are needed (random: {needed} in the level's file)"
+        )
+    doubled = ", doubled: adding and ablating were both open" if ways == 2 else ""
+    evidence = f"rank {p_text(p_value)}{doubled}"
+    return _Judged(outcome, p_value, evidence, unsettled, details)
+
+
+def _coherent(question: Question) -> bool | None:
+    """Whether the cell's text is coherent; None where the splits that tell were not run."""
+    try:
+        return coherence_gate(
+            question.table, question.cell, question.other("coherence", Coherence)
+        )[0]
+    except MissingScoresError:
+        return None

@@ -32,7 +32,9 @@ class Verdict:
         confidence: of the interval, or of each bound where the claim uses one-sided bounds
             (then ``details["bounds"]`` is ``"one-sided"``).
         n: prompts behind the estimate.
-        p_value: of no effect, reported beside the interval; NaN where none is defined.
+        p_value: of no effect, reported beside the interval; of ``beats_controls`` by rank, that of
+            the rank, taken ``details["rank_times"]`` times (``paired_p`` is the other); NaN where
+            none is defined.
         message: one sentence with estimate, interval and n.
         required: whether a fail fails the test.
         prompts_to_settle: for an inconclusive claim, prompts that would settle the declared

@@ -117,6 +117,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         interval=labels.percent_interval,
         alpha=labels.alpha_text,
         p=labels.p_text,
+        p_kind=labels.p_kind,
         estimate=labels.estimate_text,
         finding=labels.finding,
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),

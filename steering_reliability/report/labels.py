@@ -94,6 +94,14 @@ def finding(verdict: Verdict) -> str:
     return verdict.message.removeprefix(f"{verdict.claim} [{verdict.target}]: ")
 
 
+def p_kind(verdict: Verdict) -> str:
+    """Where a verdict's p is that of a rank and not of its estimate, how often it was taken."""
+    if verdict.details.get("method") != "rank" or math.isnan(verdict.p_value):
+        return ""
+    times = verdict.details.get("rank_times", 1)
+    return "of its rank" if times == 1 else f"of its rank × {times}"
+
+
 def p_text(p_value: float | None) -> str:
     """A p-value as in a verdict's message; a dash if there is none."""
     if p_value is None or math.isnan(p_value):
@@ -201,11 +209,27 @@ def plain_conclusion(verdicts: Sequence[Verdict]) -> str:
             "missing; the run is not complete."
         )
     if counts["inconclusive"]:
-        wanted = [v.prompts_to_settle for v in required if v.outcome == "inconclusive"]
-        known = [n for n in wanted if n]
-        more = f" (about {max(known)} prompts per split would settle it)" if known else ""
+        still = [v for v in required if v.outcome == "inconclusive"]
         return (
-            f"No required claim is contradicted, but {counts['inconclusive']} of {total} could "
-            f"still go either way with this many prompts{more}."
+            f"No required claim is contradicted, but {len(still)} of {total} could still go either "
+            f"way{_settling(still)}."
         )
     return f"The data support the required {claims} on these prompts."
+
+
+def _settling(still: Sequence[Verdict]) -> str:
+    """What would settle open verdicts; prompts are promised only where they would."""
+    prompts = [v.prompts_to_settle for v in still if v.prompts_to_settle]
+    directions = [int(n) for v in still if (n := v.details.get("directions_to_settle"))]
+    rest = len(still) - len(prompts) - len(directions)
+    if not directions and not rest:
+        return f" with this many prompts (about {max(prompts)} prompts per split would settle it)"
+    told = []
+    if prompts:
+        told.append(f"about {max(prompts)} prompts per split would settle {len(prompts)}")
+    if directions:
+        needed = f"{max(directions)} random directions would settle {len(directions)}"
+        told.append(f"{needed}, more prompts would not")
+    if rest:
+        told.append(f"no number of prompts is known that would settle {rest}")
+    return f" ({'; '.join(told)})"

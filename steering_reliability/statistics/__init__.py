@@ -16,6 +16,7 @@ from steering_reliability.statistics.p_values import (
     holm,
     mcnemar,
     rank_test,
+    rivals_to_rank,
     sign_flip,
 )
 from steering_reliability.statistics.rates import (
@@ -67,6 +68,7 @@ __all__ = [
     "rank_test",
     "rate",
     "refitted_mean",
+    "rivals_to_rank",
     "sign_flip",
     "trend",
     "unpaired_difference",

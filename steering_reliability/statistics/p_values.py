@@ -76,6 +76,12 @@ def rank_test(strength: float, rivals: ArrayLike) -> float:
     return float((1 + (rivals >= strength - 1e-12).sum()) / (len(rivals) + 1))
 
 
+def rivals_to_rank(largest_p: float, times: int = 1) -> int:
+    """Rivals that `rank_test` needs before its least p, ``times`` over, can reach ``largest_p``."""
+    # Rounding must not ask for one more: 3 / .05 is 60.
+    return math.ceil(times / largest_p - 1e-9) - 1
+
+
 def holm(p_values: ArrayLike) -> Floats:
     """Holm's adjusted p-values (Holm 1979), ``[m]``; NaN stays NaN and is not counted."""
     p_values = floats(p_values)

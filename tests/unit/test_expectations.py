@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from benchmarks import simulation
 from steering_reliability import statistics
-from steering_reliability.cells import Cell
+from steering_reliability.cells import Cell, Goal
 from steering_reliability.claims import (
     CLAIM_SETTINGS,
     AlphaMonotonicity,
@@ -520,6 +520,82 @@ class TestBeatsControls:
         verdict = ask("beats_controls", self.scores(0.6, [0.2] * 18), settings=rank)
         assert verdict.outcome == "error"
         assert "18 random directions" in verdict.message
+
+    @pytest.mark.parametrize(
+        ("choice", "goal", "rank_p", "rivals", "needed"),
+        [
+            (LayerChoice(3), None, 0.05, 19, 59),
+            (LayerChoice(3, 2 / 6), None, 0.05, 19, 119),
+            (LayerChoice(3, 2 / 6), "lower", 0.05, 59, 239),
+            (LayerChoice(), "lower", 0.05, 19, 39),
+            (LayerChoice(), None, 0.01, 19, 99),
+        ],
+    )
+    def test_a_rank_that_cannot_pass_asks_for_directions_and_promises_no_prompts(
+        self,
+        choice: LayerChoice,
+        goal: Goal | None,
+        rank_p: float,
+        rivals: int,
+        needed: int,
+    ) -> None:
+        ahead = 0.0 if goal == "lower" else 0.6
+        rank = BeatsControls(method="rank", rank_p=rank_p)
+        asked = {"settings": rank, "choice": choice, "goal": goal}
+        verdict = ask("beats_controls", self.scores(ahead, [0.3] * rivals), **asked)
+        assert verdict.outcome == "inconclusive"
+        assert verdict.prompts_to_settle is None
+        assert verdict.details["directions_to_settle"] == needed
+        least = number(verdict.p_value)
+        assert verdict.message.endswith(
+            f"p = {least} is the least that {rivals} random directions allow, whatever the "
+            f"prompts: {needed} are needed (random: {needed} in the level's file)"
+        )
+        assert "would settle" not in verdict.message
+        # So many do, and one less does not.
+        enough = ask("beats_controls", self.scores(ahead, [0.3] * needed), **asked)
+        assert enough.outcome == "pass"
+        short = ask("beats_controls", self.scores(ahead, [0.3] * (needed - 1)), **asked)
+        assert short.details["directions_to_settle"] == needed
+
+    def test_a_rank_that_can_pass_is_settled_by_prompts(self) -> None:
+        rank = BeatsControls(method="rank")
+        tied, *behind = controls(ADD2, 19)
+        others = grid({cell: {"harm_test": 0.2} for cell in behind}, 20)
+        own = [
+            block(ADD2, "harm_test", share(0.4, 20)),
+            block(tied, "harm_test", share(0.4, 20, 8)),
+        ]
+        scores = pd.concat([others, *own])
+        verdict = ask("beats_controls", scores, settings=rank)
+        assert (verdict.outcome, verdict.p_value) == ("inconclusive", pytest.approx(0.1))
+        assert verdict.prompts_to_settle is not None
+        assert f"{verdict.prompts_to_settle} prompts would settle a lead of .10" in verdict.message
+        assert "directions_to_settle" not in verdict.details
+
+    def test_a_rank_names_both_of_its_p_values(self) -> None:
+        scores, rank = self.scores(0.6, [0.3] * 19), BeatsControls(method="rank")
+        verdict = ask("beats_controls", scores, settings=rank, choice=LayerChoice(3))
+        assert verdict.details["rank_times"] == 3
+        alone = ask("beats_controls", self.scores(0.6, [0.3]))
+        assert verdict.details["paired_p"] == alone.p_value < 0.001 < verdict.p_value
+
+    @pytest.mark.parametrize("method", ["rank", "paired"])
+    def test_broken_text_is_noted(self, method: Literal["rank", "paired"]) -> None:
+        scores, claim = self.scores(0.6, [0.3] * 19), BeatsControls(method=method)
+        whole = ask("beats_controls", scores, settings=claim)
+        assert whole.details["coherent"] is True
+        own = (scores["alpha"] > 0) & (scores["direction"] == "learned")
+        tail = scores["prompt_id"].str[-3:].astype(int) >= 80
+        scores["is_degenerate"] = own & tail
+        verdict = ask("beats_controls", scores, settings=claim)
+        assert verdict.outcome == "pass"
+        assert verdict.details["coherent"] is False
+        assert "), text not coherent: pass" in verdict.message
+        unsteered = scores["alpha"] == 0
+        unknown = ask("beats_controls", scores[~unsteered], settings=claim)
+        assert unknown.outcome == "pass"
+        assert "coherent" not in unknown.details
 
 
 class TestSomeLayerSteers:

@@ -100,6 +100,50 @@ class TestWords:
         verdicts = [make_verdict("coherence", o, prompts_to_settle=78) for o in outcomes]
         assert said in labels.plain_conclusion(verdicts)
 
+    @pytest.mark.parametrize(
+        ("prompts", "directions", "said"),
+        [
+            ([78, 40], [], "2 of 3 could still go either way with this many prompts (about 78"),
+            (
+                [],
+                [59],
+                "1 of 2 could still go either way (59 random directions would settle 1, "
+                "more prompts would not).",
+            ),
+            (
+                [78],
+                [59, 119],
+                "3 of 4 could still go either way (about 78 prompts per split would settle 1; "
+                "119 random directions would settle 2, more prompts would not).",
+            ),
+            (
+                [78, None],
+                [],
+                "2 of 3 could still go either way (about 78 prompts per split would settle 1; "
+                "no number of prompts is known that would settle 1).",
+            ),
+            ([None], [], "(no number of prompts is known that would settle 1)."),
+        ],
+    )
+    def test_the_conclusion_promises_prompts_only_where_they_would_settle_it(
+        self, prompts: list[int | None], directions: list[int], said: str
+    ) -> None:
+        verdicts = [make_verdict("coherence", "pass")]
+        verdicts += [
+            make_verdict("coherence", "inconclusive", prompts_to_settle=n) for n in prompts
+        ]
+        verdicts += [
+            make_verdict("beats_controls", "inconclusive", details={"directions_to_settle": n})
+            for n in directions
+        ]
+        assert said in labels.plain_conclusion(verdicts)
+
+    def test_the_p_of_a_rank_is_called_one(self) -> None:
+        assert labels.p_kind(make_verdict("beats_controls", "pass")) == ""
+        for times, said in ((1, "of its rank"), (3, "of its rank × 3")):
+            details = {"method": "rank", "rank_times": times}
+            assert labels.p_kind(make_verdict("beats_controls", "pass", details=details)) == said
+
 
 class TestCoherence:
     def summary(self, broken: float, split: str = "benign") -> pd.DataFrame:

@@ -295,6 +295,17 @@ class TestPValues:
         assert statistics.rank_test(0.0, rivals) == 1.0
         assert math.isnan(statistics.rank_test(0.4, []))
 
+    @pytest.mark.parametrize(
+        ("largest_p", "times", "needed"),
+        [(0.05, 1, 19), (0.05, 3, 59), (0.05, 6, 119), (0.01, 1, 99), (0.07, 1, 14), (0.3, 3, 9)],
+    )
+    def test_so_many_rivals_can_be_outranked_and_one_less_cannot(
+        self, largest_p: float, times: int, needed: int
+    ) -> None:
+        assert statistics.rivals_to_rank(largest_p, times) == needed
+        assert times * statistics.rank_test(1, [0] * needed) <= largest_p + 1e-9
+        assert times * statistics.rank_test(1, [0] * (needed - 1)) > largest_p + 1e-9
+
 
 class TestTrend:
     def test_slopes_agree_with_polyfit(self) -> None:
