@@ -8,7 +8,8 @@ pairs. For comparison: as many directions whose differences are Gaussian noise, 
 from as few prompts, and what the null guard says of the noise before it is normalised.
 
 The noise is that of ten layers and five groups of learning prompts of ``harm_train``; nothing is
-generated, so ``beats_controls`` has no part in it.
+generated, so there are no controls, and without them none can pass: a direction that is more than
+noise, as far as its pairs tell, stays ``inconclusive`` and is counted as ``above placebo``.
 """
 
 from __future__ import annotations
@@ -104,8 +105,14 @@ def normalised(contrasts: Contrasts, differences: Tensor) -> Contrasts:
     return replace(contrasts, differences=scaled, midpoints=None)
 
 
-def judged(contrasts: Contrasts, placebo: Tensor, folder: Path) -> tuple[Outcome, dict[str, float]]:
-    """The claim's outcome on a direction saved to a file, and the numbers behind it."""
+def judged(
+    contrasts: Contrasts, placebo: Tensor, folder: Path
+) -> tuple[Outcome, bool, dict[str, float]]:
+    """Of a direction saved to a file: the claim's outcome, whether null guard and agreement hold.
+
+    Returns:
+        Both, and the numbers behind them.
+    """
     path = folder / "direction.safetensors"
     save_direction(contrasts.direction(), path)
     direction = load_direction(path, layer=contrasts.layer)
@@ -122,7 +129,8 @@ def judged(contrasts: Contrasts, placebo: Tensor, folder: Path) -> tuple[Outcome
         "halved_agreement": direction.halved_agreement,
         "halved_agreement_low": direction.halved_agreement_low,
     }
-    return verdict.outcome, numbers | found
+    parts = (verdict.details["null_guard"], verdict.details["agreement_of_pairs"])
+    return verdict.outcome, parts == ("pass", "pass"), numbers | found
 
 
 def refused(contrasts: Contrasts) -> bool:
@@ -166,11 +174,12 @@ def measure(
                     row: dict[str, Any] = {"kind": kind, "layer": layer, "group": group}
                     row["refused_as_it_is"] = refused(replace(real, differences=differences))
                     if not differences.double().mean(dim=(0, 1)).norm():
-                        yield {**row, "outcome": "fail", "why": "exactly zero"}
+                        zero = {"outcome": "fail", "above_placebo": False, "why": "exactly zero"}
+                        yield row | zero
                         continue
                     fake = normalised(real, differences)
-                    outcome, numbers = judged(fake, placebo[layer].differences, Path(folder))
-                    yield {**row, "outcome": outcome, **numbers}
+                    outcome, above, numbers = judged(fake, placebo[layer].differences, Path(folder))
+                    yield {**row, "outcome": outcome, "above_placebo": above, **numbers}
 
 
 def measure_model(model: LoadedModel) -> list[dict[str, Any]]:
@@ -182,7 +191,7 @@ def measure_model(model: LoadedModel) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per kind how many pass, fail and stay open."""
+    """Per kind how many fail, stay open and pass, and how many are above placebo."""
     found = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]
@@ -194,6 +203,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "directions": len(own),
                 "refused as it is": sum(row["refused_as_it_is"] for row in own),
                 **{name: outcomes[name] for name in ("fail", "inconclusive", "pass")},
+                "above placebo": sum(row["above_placebo"] for row in own),
                 "median agreement": float(torch.tensor(agreements).median()),
                 "largest agreement": max(agreements),
             }
@@ -202,7 +212,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print the table; exit with 1 where noise passes in over 5% or fails in under 80%."""
+    """Print the table; exit with 1 where over 5% of noise is above placebo or under 80% fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--model", default="embedded")
@@ -218,8 +228,9 @@ def main() -> None:
         record = {"table": found, "rows": rows}
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     noise = [row for row in found if row["kind"] != "learned"]
-    if any(r["pass"] > 0.05 * r["directions"] or r["fail"] < 0.8 * r["directions"] for r in noise):
-        raise SystemExit(1)
+    for row in noise:
+        if row["above placebo"] > 0.05 * row["directions"] or row["fail"] < 0.8 * row["directions"]:
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

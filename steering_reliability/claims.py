@@ -167,7 +167,8 @@ class DirectionIsReal(ClaimSettings):
 
     Three things decide, and none has a margin: the null guard; that the directions of different
     prefix pairs, on different prompts, agree by more than 95% of placebo pairs do; and
-    ``beats_controls``, where the level has it.
+    ``beats_controls``, in a cell at that layer whose text is coherent. Any of them fails it; it
+    passes by the third alone, and is inconclusive where no controls were run.
     """
 
 

@@ -30,7 +30,8 @@ class DirectionEvidence:
         agreement_low: what that exceeds in 95% of random halvings of the prompts.
         placebo: 95th percentile of that among placebo pairs; NaN if unknown.
         placebo_p: share of placebo choices that agree at least as well; NaN if unknown.
-        controls: verdicts of ``beats_controls`` at that layer; none where the level has none.
+        controls: verdicts of ``beats_controls`` at that layer; none where no controls were run
+            there, or the level does not claim it.
     """
 
     raw_norm: float
@@ -63,8 +64,9 @@ class DirectionEvidence:
 def direction_is_real(question: Question) -> Verdict:
     """The direction is above rounding noise, its pairs agree above placebo, it beats controls.
 
-    Fails if any of the three fails; passes if those that are known pass, the null guard alone
-    being too little; else it is inconclusive.
+    Fails if any of the three fails. Passes if the others hold, as far as they are known, and it
+    beats its controls where its text is coherent: without controls nothing tells a direction that
+    does something from one that does not, so it is inconclusive.
     """
     if question.layer is None:
         raise MissingScoresError("the claim needs a layer")
@@ -76,7 +78,7 @@ def direction_is_real(question: Question) -> Verdict:
     overall: Outcome = "inconclusive"
     if "fail" in outcomes:
         overall = "fail"
-    elif "inconclusive" not in outcomes and outcomes[1:] != [None, None]:
+    elif outcomes[2] == "pass":
         overall = "pass"
     names = ("null_guard", "agreement_of_pairs", "beats_controls")
     details: dict[str, Detail] = {
@@ -93,8 +95,14 @@ def direction_is_real(question: Question) -> Verdict:
         found.placebo_p,
         confidence=0.95,
     )
-    sentence = "; ".join(text for _, text in parts)
-    return question.verdict(f"layer{question.layer}", overall, estimate, sentence, details=details)
+    return question.verdict(
+        f"layer{question.layer}",
+        overall,
+        estimate,
+        "; ".join(text for _, text in parts),
+        unsettled=_controls_wanted(found, outcomes[1] == "pass") if outcomes[2] is None else "",
+        details=details,
+    )
 
 
 def _known(value: float | None) -> float:
@@ -124,12 +132,35 @@ def _agrees(found: DirectionEvidence) -> tuple[Outcome | None, str]:
 
 
 def _beats(found: DirectionEvidence) -> tuple[Outcome | None, str]:
-    """One cell that beats its controls is enough; too strong a dose breaks any direction."""
-    outcomes = [verdict.outcome for verdict in found.controls if verdict.outcome != "error"]
+    """One cell that beats its controls is enough; too strong a dose breaks any direction.
+
+    Broken text says nothing of a direction, so only cells with coherent text count.
+    """
+    known = [verdict for verdict in found.controls if verdict.outcome != "error"]
+    outcomes = [verdict.outcome for verdict in known if verdict.details.get("coherent") is True]
+    if not known:
+        return (
+            None,
+            "too few controls at this layer" if found.controls else "no controls at this layer",
+        )
     if not outcomes:
-        return None, "no controls in this level"
+        return None, "text is not coherent where controls were run"
     passing = outcomes.count("pass")
     outcome: Outcome = "pass" if passing else "inconclusive"
     if set(outcomes) == {"fail"}:
         outcome = "fail"
-    return outcome, f"beats its controls in {passing} of {len(outcomes)} cells"
+    broken = len(known) - len(outcomes)
+    noun = "cell" if len(outcomes) == 1 else "cells"
+    apart = f" with coherent text ({broken} without)" if broken else ""
+    return outcome, f"beats its controls in {passing} of {len(outcomes)} {noun}{apart}"
+
+
+def _controls_wanted(found: DirectionEvidence, agrees: bool) -> str:
+    """What to do where it is not known whether a direction beats controls."""
+    holds = "null guard and agreement hold" if agrees else "the null guard holds"
+    todo = "add controls at this layer, and claim beats_controls on the split that they run on"
+    if any(verdict.outcome != "error" for verdict in found.controls):
+        todo = "add controls at an alpha that leaves the text coherent"
+    elif found.controls:
+        todo = "add as many controls as beats_controls asks for"
+    return f"{holds}, but only controls can tell: {todo}"

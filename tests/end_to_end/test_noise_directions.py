@@ -25,11 +25,13 @@ def test_directions_of_the_last_prompt_token_are_refused(
 
 @pytest.mark.parametrize("kind", ["rounding noise", "Gaussian noise"])
 def test_saved_as_unit_vectors_they_fail(found: dict[str, dict[str, object]], kind: str) -> None:
-    counts = {name: int(str(found[kind][name])) for name in ("fail", "pass", "directions")}
+    counts = {name: int(str(found[kind][name])) for name in ("fail", "above placebo", "directions")}
     assert counts["directions"] == 50
     assert counts["fail"] >= 40
-    assert counts["pass"] <= 2
+    assert counts["above placebo"] <= 2
 
 
 def test_learned_ones_do_not(found: dict[str, dict[str, object]]) -> None:
-    assert int(str(found["learned"]["pass"])) >= 40
+    # Without controls none passes: those that are above placebo stay open.
+    assert int(str(found["learned"]["above placebo"])) >= 40
+    assert found["learned"]["inconclusive"] == found["learned"]["above placebo"]

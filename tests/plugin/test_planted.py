@@ -50,6 +50,7 @@ FOUND: dict[str, Any] = {
         "coherence": {"alphas": [2, 4], "required": False},
         "beats_controls": {"required": False},
         "ablation_effect": {"required": False},
+        "direction_is_real": {"required": False},
     },
 }
 RANDOM = FOUND | {
@@ -138,6 +139,7 @@ def test_what_is_true_passes(verdicts: dict[tuple[str, str], dict[str, Any]]) ->
     true += [("benign_side_effect", f"{PLANTED}{alpha}") for alpha in (2, 4)]
     true += [("alpha_monotonicity", f"layer{PLANTED_LAYER}-add")]
     true += [("ablation_effect", f"layer{PLANTED_LAYER}-ablate-alpha1")]
+    true += [("direction_is_real", f"layer{PLANTED_LAYER}")]
     assert {claim: verdicts[claim]["outcome"] for claim in true} == dict.fromkeys(true, "pass")
     rises = [verdicts["alpha_raises_refusal", f"{PLANTED}{a}"]["estimate"] for a in (-2, 2, 4)]
     assert rises == sorted(rises)
@@ -154,10 +156,15 @@ def test_what_is_false_fails(verdicts: dict[tuple[str, str], dict[str, Any]]) ->
             for alpha in (2, 4)
         ]
         false += [("ablation_effect", f"layer{layer}-ablate-alpha1")]
+        # Its pairs agree, for a text is a text there too; nothing reads what it writes.
+        false += [("direction_is_real", f"layer{layer}")]
+        assert verdicts[false[-1]]["details"]["agreement_of_pairs"] == "pass"
     assert {claim: verdicts[claim]["outcome"] for claim in false} == dict.fromkeys(false, "fail")
 
 
-def test_a_random_direction_is_called_one(planted: Project, learned: dict[int, Direction]) -> None:
+def test_a_random_direction_is_called_one_by_its_controls(
+    planted: Project, learned: dict[int, Direction]
+) -> None:
     random = torch.Generator().manual_seed(5)
     true = learned[PLANTED_LAYER]
     vector = torch.randn(true.d_model, generator=random)
@@ -168,7 +175,18 @@ def test_a_random_direction_is_called_one(planted: Project, learned: dict[int, D
     # That some layer steers is required, and false.
     assert result.ret == 1, f"{result.stdout}{result.stderr}"
     found = read_verdicts(planted, "guess")
-    false = [("some_layer_steers", "all-layers")]
+    false = [("some_layer_steers", "all-layers"), ("direction_is_real", f"layer{PLANTED_LAYER}")]
     for claim in ("alpha_raises_refusal", "beats_controls"):
         false += [(claim, f"{PLANTED}{alpha}") for alpha in (2, 4)]
     assert {claim: found[claim]["outcome"] for claim in false} == dict.fromkeys(false, "fail")
+
+    # Its file tells that pairs agree; without controls nothing is known against it.
+    claims = {"baseline_refusal": {}, "direction_is_real": {}}
+    write(planted, "bare", RANDOM | {"alphas": [0, 2], "controls": {}, "claims": claims})
+    path = planted.experiments / "test_bare.py"
+    path.write_text(path.read_text(encoding="utf-8").partition("def test_layers")[0], "utf-8")
+    result = planted.run("experiments", "-m", "bare", "--steer-model=planted")
+    assert result.ret == 0, f"{result.stdout}{result.stderr}"
+    found = read_verdicts(planted, "bare")["direction_is_real", f"layer{PLANTED_LAYER}"]
+    assert (found["outcome"], found["details"]["agreement_of_pairs"]) == ("inconclusive", "pass")
+    assert "only controls can tell" in found["message"]

@@ -25,6 +25,7 @@ from steering_reliability.directions.placebo import (
     placebo_agreements,
 )
 from steering_reliability.expectations import DirectionEvidence, Outcome, Verdict, evaluate
+from steering_reliability.expectations.verdicts import Detail
 from steering_reliability.prompts import Prompt
 from steering_reliability.results.summary import SCORE_COLUMNS
 from tests.tiny_models import load_tiny
@@ -46,8 +47,10 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def control_verdict(outcome: Outcome) -> Verdict:
-    return Verdict("beats_controls", "cell", outcome, 0.2, 0.1, 0.3, 0.95, 50, 0.01, "", False)
+def control_verdict(outcome: Outcome, coherent: bool = True) -> Verdict:
+    numbers = (0.2, 0.1, 0.3, 0.95, 50, 0.01)
+    details: dict[str, Detail] = {"coherent": coherent}
+    return Verdict("beats_controls", "cell", outcome, *numbers, "", False, details=details)
 
 
 def claim(evidence: DirectionEvidence) -> Verdict:
@@ -126,7 +129,10 @@ def test_left_out_auc_orders_activations_and_not_differences() -> None:
 @pytest.mark.parametrize(
     ("changes", "controls", "outcome"),
     [
-        ({}, [], "pass"),
+        # Nothing but controls tells a direction from one that does nothing.
+        ({}, [], "inconclusive"),
+        ({"agreement_low": 0.05}, [], "fail"),
+        ({}, ["error"], "inconclusive"),
         ({}, ["pass", "fail"], "pass"),
         ({}, ["inconclusive", "fail"], "inconclusive"),
         ({}, ["fail", "fail"], "fail"),
@@ -148,7 +154,32 @@ def test_the_claim_fails_where_any_part_does(
     assert verdict.outcome == outcome, verdict.message
     assert verdict.target == "layer12"
     if not controls:
-        assert "no controls in this level" in verdict.message
+        assert "no controls at this layer" in verdict.message
+
+
+def test_without_controls_it_says_what_holds_and_how_to_add_them() -> None:
+    told = claim(SOUND).message.partition(": inconclusive; ")[2]
+    assert told == (
+        "null guard and agreement hold, but only controls can tell: add controls at this layer, "
+        "and claim beats_controls on the split that they run on"
+    )
+    untold = claim(replace(SOUND, agreement_low=math.nan)).message
+    assert "the null guard holds, but only controls can tell" in untold
+    too_few = claim(replace(SOUND, controls=(control_verdict("error"),))).message
+    assert "too few controls at this layer" in too_few
+    assert "as many controls as beats_controls asks for" in too_few
+
+
+def test_cells_with_broken_text_say_nothing_of_a_direction() -> None:
+    broken = [control_verdict(outcome, coherent=False) for outcome in ("pass", "fail")]
+    verdict = claim(replace(SOUND, controls=tuple(broken)))
+    assert (verdict.outcome, verdict.details["beats_controls"]) == ("inconclusive", "unknown")
+    assert "an alpha that leaves the text coherent" in verdict.message
+    for outcome in ("pass", "inconclusive", "fail"):
+        whole = control_verdict(outcome)
+        beside = claim(replace(SOUND, controls=(*broken, whole)))
+        assert beside.outcome == outcome
+        assert "of 1 cell with coherent text (2 without)" in beside.message
 
 
 def test_the_claim_without_a_direction_is_an_error() -> None:
@@ -164,7 +195,7 @@ def test_saved_rounding_noise_is_called_what_it_is() -> None:
         own = [row for row in rows if row["kind"] == kind]
         assert len(own) == 6
         assert [row["outcome"] for row in own].count("fail") >= 5
-        assert "pass" not in {row["outcome"] for row in own}
+        assert not any(row["above_placebo"] for row in own)
     rounding = [row for row in rows if row["kind"] == "rounding noise"]
     assert all(row["refused_as_it_is"] for row in rounding)
     assert not any(row["refused_as_it_is"] for row in rows if row["kind"] == "learned")
