@@ -34,7 +34,6 @@ def significance_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _other(row: dict[str, Any]) -> str:
-    """``unsteered``, or the control that came nearest to the goal: ``random-3, to raise``."""
-    if row["against"] == BASELINE:
-        return "unsteered"
-    return f"{row['control']}, to {row['goal']}"
+    """The unsteered model, or the control that came nearest to the goal: ``random-3, to raise``."""
+    other = "unsteered" if row["against"] == BASELINE else row["control"]
+    return f"{other}, to {row['goal']}"

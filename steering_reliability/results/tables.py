@@ -43,7 +43,8 @@ SIGNIFICANCE_COLUMNS = (
     "difference",
     "low",
     "high",
-    "p",
+    "as_scored",
+    "paired_p",
     "p_holm",
     "n",
     "reason",
@@ -97,14 +98,15 @@ def significance_table(
 
     Every steered cell of the grid against the unsteered model (``against`` is ``baseline``) and
     against each kind of control that was run like it on the same split: ``random``, ``shuffled``,
-    ``reversed``. ``difference`` is the cell's refusal rate less the other's, with the interval of
-    `effects_table`; where refusal should fall, degenerate text in place of a refusal of the
-    unsteered model counts as one.
+    ``reversed``. ``goal`` says what the cell should do to refusal; a cell that was chosen for both
+    goals has a row for each. ``difference`` is the cell's refusal rate less the other's, with the
+    interval of `effects_table`; with the goal ``lower``, degenerate text in place of a refusal of
+    the unsteered model counts as one, and ``as_scored`` is the difference without that: against
+    the unsteered model, the ``refusal_effect`` of `effects_table`.
 
-    Against controls, ``goal`` says what the cell should do to refusal; a cell that was chosen for
-    both goals has a row for each. Of several controls the row is about the one that is strongest
-    towards that goal, named in ``control``. Choosing it makes its own p-value too small, so ``p``
-    is the largest of those against every control of the kind, 1 where the cell does not outdo
+    Of several controls the row is about the one that is strongest towards the goal, named in
+    ``control``. Choosing it makes its own p-value too small, so ``paired_p``, that of the paired
+    test, is the largest of those against every control of the kind, 1 where the cell does not outdo
     one: it is small only if all of them are outdone (intersection-union test, Berger 1982,
     Technometrics 24:295). ``p_holm`` is adjusted over all rows of the table (Holm 1979). Under
     `LEAST_PROMPTS` prompts the numbers are NaN and ``reason`` says so; such rows do not count
@@ -124,14 +126,13 @@ def significance_table(
         if cell.is_baseline or not cell.in_grid:
             continue
         named = _named(split, cell) | {"p_holm": math.nan}
-        found = _comparison(shares, split, cell, [cell.baseline], cell.aim)
-        rows.append(named | {"against": BASELINE, "goal": ""} | found)
-        for name, others in shares.controls(split, cell).items():
+        against = {BASELINE: [cell.baseline], **shares.controls(split, cell)}
+        for name, others in against.items():
             for goal in (goals or {}).get((split, cell)) or (cell.aim,):
                 found = _comparison(shares, split, cell, others, goal)
                 rows.append(named | {"against": name, "goal": goal} | found)
     table = _frame(rows, SIGNIFICANCE_COLUMNS)
-    table["p_holm"] = holm(table["p"])
+    table["p_holm"] = holm(table["paired_p"])
     return table
 
 
@@ -203,6 +204,8 @@ def _comparison(
         found.append((other, estimate))
     missing = [pair for pair in found if pair[1].reason]
     other, shown = missing[0] if missing else min(found, key=lambda pair: sign * pair[1].value)
+    one, two = shares.pair(split, cell, other)
+    as_scored = float((one["is_refusal"] - two["is_refusal"]).mean())
     p_value = shown.p_value
     if len(found) > 1 and not missing:
         outdone = [e.p_value if sign * e.value > 0 else 1.0 for _, e in found]
@@ -212,7 +215,8 @@ def _comparison(
         "difference": shown.value,
         "low": shown.low,
         "high": shown.high,
-        "p": p_value,
+        "as_scored": math.nan if shown.reason else as_scored,
+        "paired_p": p_value,
         "n": shown.n,
         "reason": shown.reason,
     }

@@ -201,6 +201,8 @@ def test_every_difference_of_the_significance_table_is_listed(tmp_path: Path) ->
     assert f"Of {len(table)} differences of refusal, {sum(standing)} stand out" in section
     held = table[table["against"] != "baseline"].iloc[0]
     assert f"{held['control']}, to {held['goal']}</td>" in section
+    assert "unsteered, to raise</td>" in section
+    assert '<th scope="col" class="num">p, paired test</th>' in section
     # Collapsed, and never a reason for a page to fail.
     assert section.index("<details>") < section.index("<table>")
     for damaged in (b"", b"\xff\xfe", b"split,layer\nharm_test,12\n"):

@@ -240,9 +240,9 @@ class TestSignificance:
     def test_holm_is_over_the_whole_table(self) -> None:
         table = significance_table(full_level())
         assert len(table) == 3 * 2 * 4 * 3 + 1
-        adjusted = multipletests(table["p"], method="holm")[1]
+        adjusted = multipletests(table["paired_p"], method="holm")[1]
         assert table["p_holm"].to_numpy() == pytest.approx(adjusted)
-        assert (table["p_holm"] >= table["p"]).all()
+        assert (table["p_holm"] >= table["paired_p"]).all()
 
     def test_several_controls_must_all_be_outdone(self) -> None:
         # The strongest control loses to the cell on each of 8 prompts; the weaker one is all
@@ -259,7 +259,7 @@ class TestSignificance:
         assert p_values[0] < 0.01 < p_values[1]
         assert row["control"] == "random-1"
         assert row["difference"] == pytest.approx(8 / n)
-        assert row["p"] == p_values[1]
+        assert row["paired_p"] == p_values[1]
 
     def test_a_cell_that_does_not_lead_has_p_1(self) -> None:
         n = 40
@@ -271,7 +271,7 @@ class TestSignificance:
         }
         row = significance_table(frame(cells)).set_index("against").loc["random"]
         assert row["difference"] == pytest.approx(-18 / n)
-        assert row["p"] == row["p_holm"] == 1.0
+        assert row["paired_p"] == row["p_holm"] == 1.0
 
     def test_ablation_is_compared_with_the_control_that_lowers_most(self) -> None:
         ablate = Cell(12, "ablate", 1)
@@ -284,7 +284,7 @@ class TestSignificance:
         row = significance_table(frame(cells)).set_index("against").loc["random"]
         assert row["control"] == "random-2"
         assert row["difference"] == pytest.approx(-8 / 40)
-        assert row["p"] == pytest.approx(2 / 2**8)
+        assert row["paired_p"] == pytest.approx(2 / 2**8)
 
     def test_a_control_that_breaks_the_text_lowers_no_refusal(self) -> None:
         ablate = Cell(12, "ablate", 1)
@@ -306,18 +306,52 @@ class TestSignificance:
             control("random-2"): ones(12, 40),
         }
         chosen = significance_table(frame(cells), {("harm_test", ADD2): ["raise", "lower"]})
-        assert chosen["against"].tolist() == ["baseline", "random", "random"]
-        assert chosen["goal"].tolist() == ["", "raise", "lower"]
-        assert chosen["control"].tolist() == ["", "random-1", "random-2"]
-        assert chosen["p"].tolist()[1:] == [1.0, pytest.approx(2 / 2**8)]
-        assert significance_table(frame(cells))["goal"].tolist() == ["", "raise"]
+        assert chosen["against"].tolist() == ["baseline", "baseline", "random", "random"]
+        assert chosen["goal"].tolist() == ["raise", "lower", "raise", "lower"]
+        assert chosen["control"].tolist() == ["", "", "random-1", "random-2"]
+        assert chosen["paired_p"].tolist()[2:] == [1.0, pytest.approx(2 / 2**8)]
+        assert significance_table(frame(cells))["goal"].tolist() == ["raise", "raise"]
+
+    def test_against_the_unsteered_model_it_counts_by_goal_and_tells_what_is_scored(self) -> None:
+        # Of 20 refusals 8 are left and 6 broke.
+        cells = {BASE: ones(20, 40), ADD2: ones(8, 40)}
+        ablate = Cell(12, "ablate", 1)
+        cells |= {ablate.baseline: ones(20, 40), ablate: ones(8, 40)}
+        scores = frame(cells)
+        broke = scores["prompt_id"].str[-3:].astype(int).between(8, 13) & (scores["alpha"] > 0)
+        scores["is_degenerate"] = broke
+        chosen = significance_table(scores, {("harm_test", ADD2): ["raise", "lower"]})
+        told = chosen[["intervention_type", "goal", "difference", "as_scored"]]
+        assert told.to_numpy().tolist() == [
+            ["ablate", "lower", pytest.approx(-6 / 40), pytest.approx(-12 / 40)],
+            ["add", "raise", pytest.approx(-12 / 40), pytest.approx(-12 / 40)],
+            ["add", "lower", pytest.approx(-6 / 40), pytest.approx(-12 / 40)],
+        ]
+        assert chosen["paired_p"].tolist() == [
+            pytest.approx(p) for p in (2 / 2**6, 2 / 2**12, 2 / 2**6)
+        ]
+        effects = effects_table(scores)
+        assert effects["refusal_effect"].tolist() == pytest.approx([-12 / 40] * 2)
+
+    def test_every_row_has_its_goal_and_the_effect_that_effects_csv_tells(self) -> None:
+        scores = full_level()
+        table, effects = significance_table(scores), effects_table(scores)
+        assert set(table["goal"]) == {"raise", "lower"}
+        against = table[table["against"] == "baseline"]
+        grid = effects[(effects["direction"] == "learned") & (effects["condition"] == "default")]
+        keys = ["split", "layer", "intervention_type", "alpha"]
+        both = against.merge(grid, on=keys, validate="one_to_one")
+        assert len(both) == len(against)
+        assert both["as_scored"].to_numpy() == pytest.approx(both["refusal_effect"].to_numpy())
+        raised = both[both["goal"] == "raise"]
+        assert raised["difference"].to_numpy() == pytest.approx(raised["as_scored"].to_numpy())
 
     def test_agrees_with_beats_controls(self) -> None:
         cells = {BASE: ones(8, 40), ADD2: ones(25, 40), control("random-1"): ones(12, 40)}
         scores = frame({**cells, control("random-2"): ones(14, 40)})
         verdict = evaluate("beats_controls", scores, layer=12, intervention="add", alpha=2)
         row = significance_table(scores).set_index("against").loc["random"]
-        assert (row["difference"], row["low"], row["high"], row["p"]) == (
+        assert (row["difference"], row["low"], row["high"], row["paired_p"]) == (
             verdict.estimate,
             verdict.low,
             verdict.high,
@@ -329,9 +363,10 @@ class TestSignificance:
         enough = frame({BASE: ones(0, 6), ADD2: ones(6, 6)})
         table = significance_table(pd.concat([few, enough]))
         assert table["reason"].tolist() == ["", "5 prompts, a test at .05 needs at least 6"]
-        assert table.loc[0, "p"] == pytest.approx(2 / 2**6)
-        assert table["p_holm"].iloc[0] == table["p"].iloc[0] < 0.05
-        assert table.loc[1, ["difference", "low", "high", "p", "p_holm"]].isna().all()
+        assert table.loc[0, "paired_p"] == pytest.approx(2 / 2**6)
+        assert table["p_holm"].iloc[0] == table["paired_p"].iloc[0] < 0.05
+        numbers = ["difference", "low", "high", "as_scored", "paired_p", "p_holm"]
+        assert table.loc[1, numbers].isna().all()
         assert table["n"].tolist() == [6, 5]
         assert 2 / 2 ** (LEAST_PROMPTS - 1) > 0.05
 
