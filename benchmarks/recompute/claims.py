@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
+from benchmarks.recompute.controls import beats_controls, controls_at
 from benchmarks.recompute.estimates import (
     EQUAL,
     Answer,
@@ -21,22 +22,11 @@ from benchmarks.recompute.estimates import (
     square_and_add,
     wilson,
 )
+from benchmarks.recompute.rules import REFUSED, aim_of, decided, rises
 from benchmarks.recompute.run import MissingError, Point, Run
 
 # Below this share of the residual norm a raw direction is rounding noise.
 NULL = 1e-3
-# What is counted, by what a cell is to do to refusal.
-REFUSED = {"raise": "is_refusal", "lower": "kept_refusal"}
-
-
-def decided(passes: bool, fails: bool) -> str:
-    return "pass" if passes else "fail" if fails else "inconclusive"
-
-
-def rises(answer: Answer, least: float) -> str:
-    return decided(
-        answer["low"] > 0 and answer["estimate"] >= least - EQUAL, answer["high"] < least
-    )
 
 
 def baseline_refusal(run: Run, settings: dict[str, Any], point: Point, shared: int) -> Answer:
@@ -61,11 +51,6 @@ def baseline_refusal(run: Run, settings: dict[str, Any], point: Point, shared: i
         "estimate": rate, "low": low, "high": high, "n": len(values), "p_value": math.nan,
         "low_90": inner_low, "high_90": inner_high,
     }  # fmt: skip
-
-
-def aim_of(point: Point) -> str:
-    """What a cell is meant to do to refusal, unless it was chosen for the other goal."""
-    return "raise" if point[1] == "add" and point[2] > 0 else "lower"
 
 
 def alpha_raises_refusal(run: Run, settings: dict[str, Any], point: Point, shared: int) -> Answer:
@@ -189,49 +174,6 @@ def alpha_monotonicity(run: Run, settings: dict[str, Any], point: Point, shared:
     }  # fmt: skip
 
 
-def beats_controls(
-    run: Run,
-    settings: dict[str, Any],
-    point: Point,
-    shared: int,
-    goal: str = "",
-    layers_tried: int = 1,
-    elsewhere_p: float | None = None,
-) -> Answer:
-    rank = settings["method"] == "rank"
-    kinds = ("random-",) if rank else ("random-", "shuffled-")
-    split = settings["split"]
-    names = run.controls(point, split, kinds)
-    if len(names) < (19 if rank else 1):
-        raise MissingError(f"{len(names)} controls")
-    natural = aim_of(point)
-    goal = goal or natural
-    aim = 1 if goal == "raise" else -1
-    pairs = {name: run.pair(point, REFUSED[goal], [split], name) for name in names}
-    strengths = {name: round(aim * float(rival.mean()), 12) for name, (_, rival) in pairs.items()}
-    # The first by name of those that are equally strong.
-    strongest = max(names, key=lambda name: strengths[name])
-    learned, rival = pairs[strongest]
-    after, before = (learned, rival) if aim > 0 else (rival, learned)
-    answer = paired(after, before, 0.025 / shared)
-    answer["outcome"] = rises(answer, settings["least_effect"])
-    if rank:
-        own = aim * float(learned.mean())
-        reached = sum(strength >= own - EQUAL for strength in strengths.values())
-        p = (1 + reached) / (1 + len(names))
-        # Both ways were open where the cell is used against what such cells are for.
-        p *= 2 if goal != natural else 1
-        if elsewhere_p is None:
-            p *= layers_tried
-        elif 2 * elsewhere_p * layers_tried > 1 + EQUAL:
-            p *= 2 * layers_tried
-        p = min(1.0, p)
-        passes = p <= settings["rank_p"] + EQUAL
-        answer["p_value"] = p
-        answer["outcome"] = decided(passes, answer["high"] < settings["least_effect"])
-    return {**answer, "strongest": strongest, "controls": len(names)}
-
-
 def some_layer_steers(run: Run, settings: dict[str, Any], point: Point, shared: int) -> Answer:
     asked = settings.get("alphas")
     points = [
@@ -253,7 +195,7 @@ def some_layer_steers(run: Run, settings: dict[str, Any], point: Point, shared: 
 
     needed = ("alpha_raises_refusal", "beats_controls", "benign_side_effect")
     met: dict[int, Point] = {}
-    effects, contradicted, controlled = {}, [], False
+    effects, unfailed, controlled = {}, [], False
     for cell in points:
         strict = {claim: ask(claim, cell, len(points)) for claim in needed}
         plain = {
@@ -261,16 +203,19 @@ def some_layer_steers(run: Run, settings: dict[str, Any], point: Point, shared: 
         }
         effects[cell] = strict["alpha_raises_refusal"]
         controlled |= strict["beats_controls"]["outcome"] != "none"
-        contradicted.append("fail" in (plain["alpha_raises_refusal"], plain["beats_controls"]))
+        if "fail" in plain.values():
+            continue
+        unfailed.append(cell)
         passed = all(answer["outcome"] == "pass" for answer in strict.values())
-        if passed and run.coherent(cell) and "fail" not in plain.values():
+        if passed and run.coherent(cell):
             met.setdefault(cell[0], cell)
     if not controlled:
         raise MissingError("no controls")
-    best = max(list(met.values()) or points, key=lambda cell: round(effects[cell]["estimate"], 12))
+    shown = list(met.values()) or unfailed or points
+    best = max(shown, key=lambda cell: round(effects[cell]["estimate"], 12))
     return {
         **{name: effects[best][name] for name in ("estimate", "low", "high", "n", "p_value")},
-        "outcome": decided(bool(met), all(contradicted)),
+        "outcome": decided(bool(met), not unfailed),
         "confidence": 1 - 0.05 / len(points),
         "comparisons": len(points),
         "shown": "layer{}-{}-alpha{:g}".format(*best),
@@ -298,43 +243,16 @@ def direction_is_real(run: Run, settings: dict[str, Any], point: Point, shared: 
     }
     if not math.isnan(low) and not math.isnan(placebo):
         parts["agreement_of_pairs"] = "pass" if low > placebo else "fail"
-    told = set(parts.values())
-    # The null guard alone is too little.
-    more = {parts["agreement_of_pairs"], parts["beats_controls"]} != {"unknown"}
-    passes = more and told <= {"pass", "unknown"}
+    fails = "fail" in parts.values()
+    # Of noise and of a direction that does nothing, only controls tell.
+    passes = parts["beats_controls"] == "pass" and not fails
     return {
-        "outcome": decided(passes, "fail" in told),
+        "outcome": decided(passes, fails),
         "estimate": agreement, "low": low, "high": math.nan,
         "n": len(known.get("prompt_ids") or []), "p_value": p,
         **parts, "pairs": len(known.get("pairs") or []),
         **({} if math.isnan(placebo) else {"placebo_agreement": placebo}),
     }  # fmt: skip
-
-
-def controls_at(run: Run, layer: int) -> str:
-    """``beats_controls`` over all cells of a layer that have controls: one pass is enough."""
-    settings = run.made.get("beats_controls")
-    if settings is None:
-        return "unknown"
-    split, asked = settings["split"], settings.get("alphas")
-    outcomes = []
-    for *place, direction in sorted(run.cells):
-        point = cast("Point", tuple(place))
-        if point[0] != layer or direction != "learned" or not point[2] > 0:
-            continue
-        if asked is not None and point[2] not in asked:
-            continue
-        if not run.controls(point, split, ("random-", "shuffled-")):
-            continue
-        for goal in run.goals.get((split, point), [aim_of(point)]):
-            choice = run.choices.get((*point, goal), {})
-            try:
-                outcomes.append(beats_controls(run, settings, point, 1, goal, **choice)["outcome"])
-            except MissingError:
-                continue
-    if not outcomes:
-        return "unknown"
-    return decided("pass" in outcomes, set(outcomes) == {"fail"})
 
 
 CLAIMS: dict[str, Callable[..., Answer]] = {

@@ -27,6 +27,7 @@ from steering_reliability.results.summary import SCORE_COLUMNS, summarize
 ALPHAS = (0.0, 1.0, 2.0, 4.0)
 CONTROLS = ("random-1", "random-2", "random-10", "shuffled-1", "reversed")
 SPLITS = ("harm_train", "harm_test", "benign")
+BROKEN = "is_degenerate"
 
 
 def make_scores(
@@ -195,7 +196,9 @@ def test_agrees_on_other_runs(
 @pytest.mark.parametrize(
     ("controls", "changes", "outcome"),
     [
-        pytest.param((), {}, "pass", id="agreement alone"),
+        pytest.param((), {}, "inconclusive", id="agreement alone"),
+        pytest.param(CONTROLS, {}, "pass", id="all three"),
+        pytest.param(CONTROLS, {"broken": "benign"}, "inconclusive", id="broken text"),
         pytest.param((), {"raw_norm": 0.0399}, "fail", id="rounding noise"),
         pytest.param((), {"raw_norm": 0.04, "diagnostics": None}, "inconclusive", id="no placebo"),
         pytest.param((), {"halved_agreement_low": 0.31}, "fail", id="placebo agrees as well"),
@@ -215,8 +218,9 @@ def test_agrees_on_what_makes_a_direction_real(
     tmp_path: Path, controls: tuple[str, ...], changes: dict[str, Any], outcome: str
 ) -> None:
     grid = {key: changes[key] for key in ("lift", "n") if key in changes}
-    known = {key: value for key, value in changes.items() if key not in grid}
+    known = {key: value for key, value in changes.items() if key not in {*grid, "broken"}}
     scores = make_scores(**{"lift": 0.3, "n": 150, "layers": (12,), "controls": controls} | grid)
+    scores.loc[(scores["alpha"] > 0) & (scores["split"] == changes.get("broken")), BROKEN] = True
     verdicts = write(tmp_path, scores, directions=[direction(12) | known])
     (real,) = (verdict for verdict in verdicts if verdict.claim == "direction_is_real")
     assert real.outcome == outcome
@@ -323,6 +327,9 @@ def test_nothing_of_the_package_is_used() -> None:
     }
     imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     own = {name for name in imported if name.startswith("benchmarks.")}
-    assert own == {f"benchmarks.recompute.{name}" for name in ("claims", "estimates", "run")}
+    assert own == {
+        f"benchmarks.recompute.{name}"
+        for name in ("claims", "controls", "estimates", "rules", "run")
+    }
     used = {name.partition(".")[0] for name in imported - own} - sys.stdlib_module_names
     assert used == {"numpy", "pandas", "scipy", "statsmodels"}
