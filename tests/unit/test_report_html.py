@@ -177,6 +177,10 @@ def test_broken_text_is_counted_every_way(tmp_path: Path) -> None:
     rows = re.findall(r"<tr> <td.*?</tr>", section)
     # Alpha 2 raises refusal however its few broken texts are counted; alpha 8 only breaks text.
     assert ["hangs on the counting" in row for row in rows] == [False, True]
+    # Every effect comes with its interval, and counting as scored is told once.
+    intervals = [re.findall(r'<span class="interval">\[\S+, \S+\]</span>', row) for row in rows]
+    assert [len(found) for found in intervals] == [2, 2]
+    assert "As compliance" not in section
     unbroken = replace(run, scores=run.scores.assign(is_degenerate=False))
     assert 'id="bounds"' not in html.report_html(unbroken, [])
     for damaged in (b"", b"\xff\xfe", b"split,layer\nharm_test,12\n"):
