@@ -48,7 +48,9 @@ def alpha_monotonicity(question: Question) -> Verdict:
     coherent = _coherent_prefix(question, ladder)
     named = ", ".join(f"{cell.alpha:g}" for cell in coherent)
     if len(coherent) < LEAST_TREND:
-        reason = f"text is coherent at alpha {named} only, a trend needs three alphas from 0 on"
+        reason = (
+            f"alpha {named} alone is within the coherence gate, a trend needs three alphas from 0"
+        )
         return question.unanswered(target, "inconclusive", reason)
 
     alphas = [cell.alpha for cell in coherent]
@@ -242,7 +244,8 @@ def beats_controls(question: Question) -> Verdict:
         f"{chosen}lead in {moves} refusal on {settings.split}{counted(question.aim)} over the "
         f"strongest of {len(controls)} controls ({controls[best].direction}): {interval(estimate)} "
         f"(n = {estimate.n} prompts, "
-        f"{number(float(rivals[best].mean()))} → {number(float(learned.mean()))}, {evidence})"
+        f"{controls[best].direction} {number(float(rivals[best].mean()))} → learned "
+        f"{number(float(learned.mean()))}, {evidence})"
         f"{layer_choice_text(question.choice) if rank else ''}",
         lambda: statistics.prompts_for_difference(
             statistics.planning_rate(before), settings.least_effect, confidence=question.confidence

@@ -144,7 +144,8 @@ def with_coherence(summary: pd.DataFrame, settings: Coherence) -> pd.DataFrame:
 
     A cell is coherent if its share of degenerate completions, over the prompts of all the
     settings' splits, is at most ``gate`` above that of the unsteered model. Where its alpha = 0
-    rows are missing it counts as coherent, for nothing speaks against it.
+    rows are missing it counts as coherent, for nothing speaks against it. Readers are told of
+    others as past the coherence gate.
     """
     counted = summary[summary["split"].isin(settings.splits)]
     counted = summary if counted.empty else counted
@@ -159,6 +160,19 @@ def with_coherence(summary: pd.DataFrame, settings: Coherence) -> pd.DataFrame:
     shares["broken"] = shares["share"] - shares["before"] > settings.gate + 2e-6
     broken = summary[keys].merge(shares[[*keys, "broken"]], on=keys, how="left")["broken"]
     return summary.assign(is_coherent=~broken.eq(True).to_numpy())
+
+
+def past_gate(verdicts: Sequence[Verdict]) -> set[tuple[str, str]]:
+    """Claim and target of every verdict on a cell that any of them found past the coherence gate.
+
+    Claims that don't ask for the gate themselves speak of the same broken text.
+    """
+    past = {_cell_of(verdict) for verdict in verdicts if verdict.details.get("coherent") is False}
+    return {(verdict.claim, verdict.target) for verdict in verdicts if _cell_of(verdict) in past}
+
+
+def _cell_of(verdict: Verdict) -> tuple[Any, ...]:
+    return tuple(verdict.details.get(key) for key in ("layer", "intervention", "alpha"))
 
 
 def sorted_verdicts(verdicts: Iterable[Verdict]) -> list[Verdict]:

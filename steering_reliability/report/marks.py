@@ -85,10 +85,10 @@ def legend_below(fig: Figure, handles: list[Line2D], heading: float) -> None:
 
 
 def coherence_note(frame: pd.DataFrame, mark: str) -> str:
-    """What a hollow or hatched cell means; empty if every cell is coherent."""
+    """What a hollow or hatched cell means; empty if none is past the gate."""
     if frame["is_coherent"].all():
         return ""
-    return f"{mark}: not coherent, the text breaks much more often than unsteered."
+    return f"{mark}: past the coherence gate, the text breaks much more often than unsteered."
 
 
 def alpha_axis(intervention: str) -> str:
