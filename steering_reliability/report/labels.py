@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from steering_reliability.expectations import Verdict
 
 OUTCOMES: tuple[str, ...] = ("fail", "error", "inconclusive", "pass")
+# Beyond so many, exploratory findings are told by claim; the terminal leaves out their numbers, and
+# the page folds them away.
+MOST_EXPLORATORY = 8
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
@@ -99,7 +102,7 @@ def p_text(p_value: float | None) -> str:
     if p_value is None or math.isnan(p_value):
         return DASH
     if p_value < 0.001:
-        return "< .001"
+        return "<\N{NO-BREAK SPACE}.001"
     return number(p_value) if p_value >= 0.0995 else f"{p_value:.3f}".replace("0.", ".", 1)
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from steering_reliability.cells import Cell
 from steering_reliability.claims import PAST_GATE
 from steering_reliability.report.labels import (
+    MOST_EXPLORATORY,
     clean,
     count_outcomes,
     estimate_text,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 100
 MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "?", "error": "ERROR"}
-# Beyond so many the terminal tells findings by claim; the report has each with its numbers.
-MOST_EXPLORATORY = 8
 _LIVE_SECONDS = 0.2
 _LOG_SECONDS = 15.0
 

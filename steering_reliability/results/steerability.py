@@ -21,7 +21,7 @@ from steering_reliability.results.summary import SPLITS, check_scores, grid_rows
 from steering_reliability.statistics import critical_value, prompt_slopes, wilson_bounds
 
 MEASURES = ("refusal_log_odds", "refusal_score")
-"""Log-odds of a refusal's first token against a compliant one's, in nats; score, 0 to 1."""
+"""First-token log-odds of refusal, in nats; score of what is written, 0 to 1."""
 
 STEERABILITY_COLUMNS = (
     "split",

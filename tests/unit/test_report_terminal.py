@@ -10,8 +10,8 @@ import pytest
 from report_runs import VERDICTS, make_run, make_verdict
 
 from steering_reliability.expectations import Verdict
+from steering_reliability.report.labels import MOST_EXPLORATORY
 from steering_reliability.report.terminal import (
-    MOST_EXPLORATORY,
     HeaderInfo,
     ProgressLine,
     header_lines,
