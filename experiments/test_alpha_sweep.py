@@ -41,7 +41,7 @@ def test_generalization_gap(steering, steered_cell):
 
 
 def test_alpha_monotonicity(steering, series):
-    """More alpha, more refusal, as far as the text is coherent."""
+    """More alpha, more refusal, over the alphas within the coherence gate."""
     steering.check("alpha_monotonicity", series=series)
 
 

@@ -16,6 +16,9 @@ Alphas = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
 LEAST_TREND = 3
 """Alphas, 0 among them, that a trend takes."""
 
+PAST_GATE = "past the coherence gate"
+"""What readers are told of a cell whose text breaks too often to count elsewhere (`Coherence`)."""
+
 
 class ClaimSettings(BaseModel):
     """What all claims share.
@@ -106,7 +109,9 @@ class Coherence(ClaimSettings):
     Attributes:
         splits: whose prompts are taken together; those a run lacks are left out.
         margin: the rise of the degenerate share that must be ruled out.
-        gate: the largest rise, as a point estimate, of a cell that counts as coherent.
+        gate: the largest rise, as a point estimate, of a cell that counts as coherent; with more
+            it is past the coherence gate, also where the claim itself, which asks for a bound,
+            passes.
     """
 
     splits: tuple[str, ...] = ("harm_train", "harm_test", "benign")

@@ -35,7 +35,7 @@ class Completion:
         finish_reason: ``"stop"`` at an end of turn, ``"length"`` at the token limit.
         sample: index of the sample, 0 for greedy decoding.
         measurements: ``mean_logprob`` (nats per token), ``mean_entropy`` (nats),
-            ``refusal_log_odds`` (nats, at the first response token), as the steered model
+            ``refusal_log_odds`` (the first-token log-odds, nats), as the steered model
             itself gives them; ``chars_16`` and ``chars_32`` (characters of the text that the first
             so many tokens make) where `mark_prefixes` entered them; of a sample `UNSTEERED_LOGPROB`
             (nats per token, under the unsteered model after the same prompt).

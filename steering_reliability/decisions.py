@@ -16,7 +16,7 @@ import pandas as pd
 
 from steering_reliability import statistics
 from steering_reliability.cells import GOALS, Cell, Goal
-from steering_reliability.claims import Coherence
+from steering_reliability.claims import PAST_GATE, Coherence
 from steering_reliability.expectations import ScoreTable, Verdict
 from steering_reliability.expectations.layer_choice import layer_choice
 from steering_reliability.expectations.questions import coherence_gate
@@ -274,7 +274,7 @@ def _excluded(
         # Not steering has neither effect nor cost, so it would be chosen.
         reasons.append(f"costs no less than it gains (effect less weighted cost {utility:+.2f})")
     if not coherence_gate(table, cell, settings)[0]:
-        reasons.append("text not coherent")
+        reasons.append(PAST_GATE)
     failed = {v.claim for v in verdicts if v.outcome == "fail" and _speaks_of(v, cell, goal)}
     reasons += [f"fails {claim}" for claim in sorted(failed)]
     return ", ".join(reasons)
@@ -299,7 +299,7 @@ def _speaks_of(verdict: Verdict, cell: Cell, goal: Goal) -> bool:
 
 def _pareto_front(candidates: Iterable[_Candidate]) -> list[str]:
     """Coherent cells with the wanted effect that no other beats in effect and cost, by effect."""
-    pool = [c for c in candidates if c.effect > 0 and "not coherent" not in c.excluded]
+    pool = [c for c in candidates if c.effect > 0 and PAST_GATE not in c.excluded]
     front = [
         one
         for one in pool

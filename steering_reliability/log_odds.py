@@ -81,7 +81,11 @@ def refusal_log_odds(
     *,
     alpha_unit: float | None = None,
 ) -> pd.DataFrame:
-    """Log-odds of refusal against compliance texts, per prompt and cell, in nats.
+    """Whole-text log-odds of refusal against compliance, per prompt and cell, in nats.
+
+    Not what completions, steerability and the screen have under the same name: those are
+    first-token log-odds (`engine.forced.first_token_log_odds`), and steering can move the two
+    opposite ways.
 
     ``logsumexp`` over ``REFUSAL_TEXTS`` of each text's log-probability as the response's
     beginning, less that over ``COMPLIANCE_TEXTS``. A text's tokens are summed, not averaged: the

@@ -57,11 +57,12 @@ def screen(
 ) -> pd.DataFrame:
     """Rank layers and alphas by what adding the direction does to the first response tokens.
 
-    ``refusal_log_odds_rise`` is the mean rise, over harmful prompts, of the log-odds of the
-    profile's refusal openings against its compliance openings at the first response token, in
-    nats, with a 95% bootstrap interval over prompts. ``benign_kl`` is KL(unsteered || steered) of
-    the next token over the whole vocabulary, in nats, averaged over the first ``benign_tokens``
-    tokens of the unsteered model's own greedy response, then over benign prompts.
+    ``refusal_log_odds_rise`` is the mean rise, over harmful prompts, of the first-token log-odds
+    of refusal: of the profile's refusal openings against its compliance openings at the first
+    response token, in nats, with a 95% bootstrap interval over prompts. ``benign_kl`` is
+    KL(unsteered || steered) of the next token over the whole vocabulary, in nats, averaged over the
+    first ``benign_tokens`` tokens of the unsteered model's own greedy response, then over benign
+    prompts.
 
     ``score``, by which rows are sorted, is the bound of the rise nearer to no effect, counted in
     the direction that the alpha's sign is meant for, divided by ``sqrt(max(benign_kl, 0.01))``.

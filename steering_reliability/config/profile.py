@@ -45,7 +45,7 @@ class ModelProfile(Settings):
         alpha_unit: one unit of alpha as a fraction of the median residual norm.
         slots: rows of a generation batch per kind of device.
         refusal_openings: beginnings of responses that refuse; with ``compliance_openings`` they
-            define the log-odds at the first response token.
+            define the first-token log-odds.
         compliance_openings: beginnings of responses that comply.
     """
 

@@ -257,7 +257,7 @@ class ProbeSettings(Settings):
     Attributes:
         prompts: prompts of each kind, the first of their splits; few are enough, since every one
             of them gives a number on a continuous scale.
-        split: harmful prompts, for the log-odds of refusal.
+        split: harmful prompts, for the whole-text log-odds of refusal.
         benign_split: benign prompts, for the change of the next token.
         benign_tokens: first response tokens that this change is averaged over.
         texts: plain texts whose perplexity is taken; the package's own where there are none.

@@ -193,7 +193,7 @@ def first_token_log_odds(
     steerings: Sequence[Steering | None],
     tokens: tuple[Sequence[int], Sequence[int]],
 ) -> Tensor:
-    """Log-odds of one set of first response tokens against another, in nats.
+    """First-token log-odds of one set of response openings against another, in nats.
 
     Args:
         model: the model.

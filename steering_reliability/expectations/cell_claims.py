@@ -9,6 +9,7 @@ import numpy as np
 from steering_reliability import statistics
 from steering_reliability.cells import Cell
 from steering_reliability.claims import (
+    PAST_GATE,
     AblationEffect,
     AlphaRaisesRefusal,
     BaselineRefusal,
@@ -220,7 +221,7 @@ def coherence(question: Question) -> Verdict:
         estimate,
         f"the degenerate share {change(estimate.value)} {interval(estimate)} "
         f"({_evidence(estimate, after, before)}, one-sided 95% bounds, "
-        f"margin {number(settings.margin)})",
+        f"margin {number(settings.margin)}){_gate_note(coherent)}",
         lambda: _for_margin(before, settings.margin, question.confidence),
         "a rise of 0",
         details={
@@ -247,11 +248,11 @@ def _gate(question: Question) -> tuple[bool, float]:
 
 
 def _gate_note(coherent: bool) -> str:
-    return "" if coherent else ", text not coherent"
+    return "" if coherent else f", {PAST_GATE}"
 
 
 def _evidence(estimate: Estimate, after: Floats, before: Floats) -> str:
     binary = bool(np.isin(np.r_[after, before], (0.0, 1.0)).all())
     test = "McNemar" if binary else "permutation"
-    rates = f"{number(float(before.mean()))} → {number(float(after.mean()))}"
+    rates = f"unsteered {number(float(before.mean()))} → steered {number(float(after.mean()))}"
     return f"n = {estimate.n} prompts, {rates}, {test} {p_text(estimate.p_value)}"

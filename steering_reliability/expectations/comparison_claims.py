@@ -12,6 +12,7 @@ from steering_reliability import statistics
 from steering_reliability.cells import Cell
 from steering_reliability.claims import (
     LEAST_TREND,
+    PAST_GATE,
     AlphaMonotonicity,
     BeatsControls,
     Coherence,
@@ -50,7 +51,9 @@ def alpha_monotonicity(question: Question) -> Verdict:
     coherent = _coherent_prefix(question, ladder)
     named = ", ".join(f"{cell.alpha:g}" for cell in coherent)
     if len(coherent) < LEAST_TREND:
-        reason = f"text is coherent at alpha {named} only, a trend needs three alphas from 0 on"
+        reason = (
+            f"alpha {named} alone is within the coherence gate, a trend needs three alphas from 0"
+        )
         return question.unanswered(target, "inconclusive", reason)
 
     alphas = [cell.alpha for cell in coherent]
@@ -253,9 +256,9 @@ def beats_controls(question: Question) -> Verdict:
         replace(lead, p_value=judged.p_value),
         f"{chosen}lead in {moves} refusal on {settings.split}{counted(question.aim)} over the "
         f"strongest of {len(controls)} controls ({controls[best].direction}): {interval(lead)} "
-        f"(n = {lead.n} prompts, {number(float(rivals[best].mean()))} → "
-        f"{number(float(learned.mean()))}, {judged.evidence})"
-        f"{', text not coherent' if coherent is False else ''}"
+        f"(n = {lead.n} prompts, {controls[best].direction} {number(float(rivals[best].mean()))} "
+        f"→ learned {number(float(learned.mean()))}, {judged.evidence})"
+        f"{f', {PAST_GATE}' if coherent is False else ''}"
         f"{layer_choice_text(question.choice) if rank else ''}",
         lambda: statistics.prompts_for_difference(
             statistics.planning_rate(before), settings.least_effect, confidence=question.confidence

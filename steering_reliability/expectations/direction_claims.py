@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from steering_reliability.claims import PAST_GATE
 from steering_reliability.directions.direction import NULL_GUARD, is_null
 from steering_reliability.expectations.tables import MissingScoresError
 from steering_reliability.expectations.verdicts import Detail, Outcome, Verdict, number, p_text
@@ -144,14 +145,14 @@ def _beats(found: DirectionEvidence) -> tuple[Outcome | None, str]:
             "too few controls at this layer" if found.controls else "no controls at this layer",
         )
     if not outcomes:
-        return None, "text is not coherent where controls were run"
+        return None, f"{PAST_GATE} where controls were run"
     passing = outcomes.count("pass")
     outcome: Outcome = "pass" if passing else "inconclusive"
     if set(outcomes) == {"fail"}:
         outcome = "fail"
     broken = len(known) - len(outcomes)
     noun = "cell" if len(outcomes) == 1 else "cells"
-    apart = f" with coherent text ({broken} without)" if broken else ""
+    apart = f" ({broken} more {PAST_GATE})" if broken else ""
     return outcome, f"beats its controls in {passing} of {len(outcomes)} {noun}{apart}"
 
 

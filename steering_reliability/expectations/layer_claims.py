@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from steering_reliability.cells import Cell
-from steering_reliability.claims import Coherence, SomeLayerSteers
+from steering_reliability.claims import PAST_GATE, Coherence, SomeLayerSteers
 from steering_reliability.expectations.cell_claims import (
     alpha_raises_refusal,
     benign_side_effect,
@@ -73,7 +73,7 @@ class _Trial:
         if self.adjusted["beats_controls"] is None:
             reasons.append("no controls")
         if not self.coherent:
-            reasons.append("text not coherent")
+            reasons.append(PAST_GATE)
         return ", ".join(reasons)
 
     @property

@@ -26,6 +26,7 @@ from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.ladder.targets import left_out_claims
 from steering_reliability.report.decided import order_lines
+from steering_reliability.report.effects import gap_table
 from steering_reliability.results.atomic import write_bytes, write_csv
 from steering_reliability.results.conditions import compare_prompting
 from steering_reliability.results.degenerate_bounds import DEGENERATE_BOUNDS, degenerate_bounds
@@ -254,7 +255,9 @@ def _prefix_tables(data: RunData, plan: LevelPlan) -> Iterator[tuple[str, pd.Dat
 
 
 def _told(data: RunData) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Tables of what the manifest already tells."""
+    """Tables of what plots show and of what the manifest already tells."""
+    if len(gaps := gap_table(data.scores, data.summary)):
+        yield "generalization_gap", gaps
     for name, columns in (
         ("sanity", SANITY_COLUMNS),
         ("probes", PROBE_COLUMNS),

@@ -33,4 +33,6 @@ def bound_rows(folder: Path, scores: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     if not set(BOUND_COLUMNS).issubset(table.columns):
         return []
+    # An empty field is read back as NaN, which a template takes for a reason.
+    table = table.fillna({"reason": ""})
     return labels.records(grid_rows(table[table["split"] == SPLIT]))

@@ -68,8 +68,8 @@ def _screen_line(record: dict[str, Any]) -> str:
         verdict = f"{'the same as' if same else 'not'} the layer chosen here"
     return (
         f"a screen of the first response tokens, without generating, would have picked layer "
-        f"{best['layer']} (log-odds of refusal {best['refusal_log_odds_rise']:+.1f} nats at alpha "
-        f"{best['alpha']:g}, benign KL {best['benign_kl']:.2f}): {verdict}"
+        f"{best['layer']} (first-token log-odds of refusal {best['refusal_log_odds_rise']:+.1f} "
+        f"nats at alpha {best['alpha']:g}, benign KL {best['benign_kl']:.2f}): {verdict}"
     )
 
 

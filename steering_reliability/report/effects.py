@@ -6,13 +6,25 @@ draws nothing and words nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from steering_reliability.cells import Cell
+from steering_reliability.report.labels import records
 from steering_reliability.results.summary import grid_rows
 from steering_reliability.statistics import Estimate, difference_of_estimates, paired_difference
+
+_GAP_SPLITS = ("harm_train", "harm_test")
+_EFFECT = ("effect", "effect_low", "effect_high", "n")
+GAP_COLUMNS = (
+    *("layer", "intervention_type", "alpha"),
+    *(f"{split}_{name}" for split in _GAP_SPLITS for name in _EFFECT),
+    *("gap", "gap_low", "gap_high"),
+)
+"""Of ``tables/generalization_gap.csv``."""
 
 
 def _per_prompt(rows: pd.DataFrame) -> pd.DataFrame:
@@ -79,6 +91,26 @@ def trade_off_cells(scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame
     return cells.dropna(subset=["effect", "helpful"])
 
 
+def prompting_point(manifest: Mapping[str, Any], controls: pd.DataFrame) -> dict[str, float] | None:
+    """Where the system prompt in place of steering lies among `trade_off_cells`; None without one.
+
+    Args:
+        manifest: the run's; its ``prompt_baseline`` tells the effect.
+        controls: ``controls.csv``, which has the interval of helpfulness.
+    """
+    found = (manifest.get("prompt_baseline") or {}).get("prompting")
+    if not found:
+        return None
+    place = {"effect": found["effect"], "effect_low": found["low"], "effect_high": found["high"]}
+    place |= {"helpful": found["helpful"], "helpful_low": math.nan, "helpful_high": math.nan}
+    rows = controls[(controls["split"] == "benign") & (controls["alpha"] == 0)]
+    for row in rows.to_dict("records"):
+        cell = Cell(row["layer"], row["intervention_type"], 0, row["direction"], row["condition"])
+        if cell.id == found["cell"]:
+            place |= {f"helpful_{part}": row[f"is_helpful_{part}"] for part in ("low", "high")}
+    return place
+
+
 def gap_effects(scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """Effects on harm_train and harm_test for cells that have both.
 
@@ -94,6 +126,26 @@ def gap_effects(scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         return effects
     both = effects.groupby(["layer", "intervention_type", "alpha"])["split"].transform("nunique")
     return effects[both == 2]
+
+
+def gap_table(scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """The effects of `gap_effects` side by side, with their `gap`: columns `GAP_COLUMNS`.
+
+    Args:
+        scores: the scores frame.
+        summary: ``summary.csv``.
+    """
+    effects = gap_effects(scores, summary.assign(is_coherent=True))
+    rows: list[tuple[Any, ...]] = []
+    if effects.empty:
+        return pd.DataFrame(rows, columns=list(GAP_COLUMNS))
+    for key, pair in effects.groupby(["layer", "intervention_type", "alpha"], sort=False):
+        by_split = {row["split"]: row for row in records(pair)}
+        train, test = (by_split[split] for split in _GAP_SPLITS)
+        found = gap(train, test)
+        told = [one[name] for one in (train, test) for name in _EFFECT]
+        rows.append((*key, *told, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=list(GAP_COLUMNS))
 
 
 def gap(train: Mapping[str, Any], test: Mapping[str, Any]) -> Estimate:

@@ -150,8 +150,8 @@ def examples_markdown(data: RunData) -> str:
         f"# Examples: {level}",
         "",
         f"The first {FIRST_PROMPTS} prompts of each split and up to {FLIPPED_PROMPTS} more whose "
-        "refusal flipped, in their order. Per layer and intervention the greatest coherent alpha "
-        "is shown. All completions are in `completions.parquet`.",
+        "refusal flipped, in their order. Per layer and intervention the greatest alpha within the "
+        "coherence gate is shown. All completions are in `completions.parquet`.",
     ]
     for split in ordered_splits(data.scores["split"]):
         examples = [only(example, cells) for example in examples_of(data.scores, split)]

@@ -6,14 +6,11 @@ This module knows nothing about run folders or files.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -37,18 +34,16 @@ from steering_reliability.report.marks import (
     alpha_axis,
     alpha_ticks,
     coherence_note,
-    label_points,
     legend_below,
     marker_handle,
     new_figure,
     point,
+    rows_at,
     split_handle,
 )
 
 _CONTROL_MARKERS = {"random": "x", "shuffled": "+", "reversed": "v"}
-_INTERVENTION_MARKERS = {"add": "o", "ablate": "s"}
 _PANEL_COLUMNS = 4
-_PROMPTING = "#CC3311"
 
 
 def refusal_by_alpha(summary: pd.DataFrame, controls: pd.DataFrame) -> Figure:
@@ -137,66 +132,6 @@ def rate_heatmap(summary: pd.DataFrame, column: str, what: str, split: str, colo
     return fig
 
 
-def trade_off(cells: pd.DataFrame, prompting: Mapping[str, Any] | None = None) -> Figure:
-    """Effect on harmful prompts against helpfulness on benign ones, a labelled point per cell.
-
-    Args:
-        cells: ``layer, intervention_type, alpha, effect, effect_low, effect_high, helpful,
-            helpful_low, helpful_high, is_coherent``, the alpha = 0 rows included.
-        prompting: ``effect`` and ``helpful`` of a system prompt in place of steering.
-    """
-    fig, heading = new_figure(
-        7.0,
-        4.4,
-        "Trade-off: effect on harm_test against helpfulness on benign",
-        "Each point is a cell, labelled with its alpha; bars are 95% intervals.",
-        coherence_note(cells, "Hollow"),
-    )
-    ax = fig.subplots()
-    layers = sorted(cells["layer"].unique())
-    # An ordered scale, for layers are ordered, and none of the colours that mean a split.
-    shades = matplotlib.colormaps["cividis"](np.linspace(0.0, 0.8, len(layers)))
-    handles = []
-    taken: list[tuple[float, float]] = []
-    for intervention in ordered_interventions(cells["intervention_type"]):
-        for layer in layers:
-            path = rows_at(cells, layer, intervention).sort_values("alpha")
-            if path.empty:
-                continue
-            colour = to_hex(shades[layers.index(layer)])
-            marker = _INTERVENTION_MARKERS.get(intervention, "D")
-            dashes = "-" if intervention == "add" else (0, (4, 2))
-            ax.plot(path["helpful"], path["effect"], color=colour, lw=1, ls=dashes, alpha=0.55)
-            steered = path[path["alpha"] != 0]
-            _draw_crosses(ax, steered, colour)
-            for row in records(steered):
-                point(ax, row["helpful"], row["effect"], colour, marker, bool(row["is_coherent"]))
-                taken.append((row["helpful"], row["effect"]))
-            handles.append(marker_handle(layer_name(layer, intervention), colour, marker))
-    unsteered = cells[cells["alpha"] == 0]
-    if len(unsteered):
-        ax.plot(
-            unsteered["helpful"].iloc[0], 0, marker="*", ms=13, color="#1f2328", ls="", zorder=5
-        )
-        taken.append((unsteered["helpful"].iloc[0], 0.0))
-        handles.insert(0, marker_handle("unsteered model", "#1f2328", "*"))
-    if prompting is not None:
-        place = (prompting["helpful"], prompting["effect"])
-        ax.plot(*place, marker="P", ms=10, color=_PROMPTING, ls="", zorder=5)
-        taken.append(place)
-        handles.insert(0, marker_handle("system prompt in place of steering", _PROMPTING, "P"))
-    ax.axhline(0, color="#8c959f", lw=0.8, zorder=0)
-    ax.grid()
-    ax.margins(0.1)
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.yaxis.set_major_formatter(lambda value, _: points(value))
-    ax.set_xlabel("helpfulness rate on benign")
-    ax.set_ylabel("effect on harm_test (points)")
-    legend_below(fig, handles, heading)
-    label_points(fig, ax, cells[cells["alpha"] != 0], taken)
-    return fig
-
-
 def generalization_gap(effects: pd.DataFrame) -> Figure:
     """Effect on harm_train beside effect on harm_test for every steered cell.
 
@@ -255,10 +190,6 @@ def generalization_gap(effects: pd.DataFrame) -> Figure:
     handles = [split_handle(split) for split in splits]
     legend_below(fig, handles, heading)
     return fig
-
-
-def rows_at(frame: pd.DataFrame, layer: int, intervention: str) -> pd.DataFrame:
-    return frame[(frame["layer"] == layer) & (frame["intervention_type"] == intervention)]
 
 
 def _draw_lines(ax: Axes, here: pd.DataFrame, splits: list[str]) -> None:
@@ -329,9 +260,3 @@ def _draw_heatmap(
     for spine in ax.spines.values():
         spine.set_edgecolor("#d8dee4")
         spine.set_visible(True)
-
-
-def _draw_crosses(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
-    faint: dict[str, Any] = {"color": colour, "lw": 0.9, "alpha": 0.3}
-    ax.vlines(rows["helpful"], rows["effect_low"], rows["effect_high"], **faint)
-    ax.hlines(rows["effect"], rows["helpful_low"], rows["helpful_high"], **faint)

@@ -25,12 +25,14 @@ from steering_reliability.report.bounds import bound_rows
 from steering_reliability.report.decided import decision_lines, prompting_lines
 from steering_reliability.report.directions import direction_table
 from steering_reliability.report.examples import Example, examples_of
-from steering_reliability.report.labels import clean, ordered_interventions, ordered_splits
+from steering_reliability.report.labels import clean, ordered_splits
 from steering_reliability.report.lengths import length_view, shape_rows
-from steering_reliability.report.probes import endpoint_rows, probe_rows
+from steering_reliability.report.probes import endpoint_rows, probe_counts, probe_rows
+from steering_reliability.report.rates import cell_rows, control_rows, learned_from
 from steering_reliability.report.sensitive import sensitive_rows
 from steering_reliability.report.significance import significance_rows
 from steering_reliability.report.steerability import WORST, steerability_shown
+from steering_reliability.report.verdicts import anchor, exploratory_claims, quantity
 from steering_reliability.results.atomic import write_text
 from steering_reliability.scoring import MEASURED, SCORER, SCORER_VERSION
 
@@ -46,43 +48,60 @@ MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "error": "!", "none"
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A plot as the page shows it: title, caption, pixels and the PNG as a data address."""
+class Caption:
+    """What a plot is called, what it says, and where its numbers stand for who can't see it."""
 
     title: str
-    caption: str
+    text: str
+    numbers: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot as the page shows it: caption, pixels and the PNG as a data address."""
+
+    caption: Caption
     width: int
     height: int
     source: str
 
 
-CAPTIONS: dict[str, tuple[str, str]] = {
-    "refusal_by_alpha": (
+CAPTIONS = {
+    "refusal_by_alpha": Caption(
         "Refusal rate against alpha",
         "Refusal should rise with alpha on the harmful splits and stay low on benign prompts; a "
         "direction works only where it also beats the grey controls, if there are any.",
+        "The numbers are in the tables of cells and of controls, and in summary.csv and "
+        "controls.csv.",
     ),
-    "heatmap_refusal_harm_test": (
+    "heatmap_refusal_harm_test": Caption(
         "Refusal on harm_test by layer and alpha",
         "How often the model refuses harmful prompts of a phrasing that the direction was not "
         "learned from.",
+        "The numbers are in the table of cells and in summary.csv.",
     ),
-    "heatmap_helpfulness_benign": (
+    "heatmap_helpfulness_benign": Caption(
         "Helpfulness on benign by layer and alpha",
         "What steering leaves of the model's usefulness on everyday requests.",
+        "The numbers are in the table of cells and in summary.csv.",
     ),
-    "trade_off": (
+    "trade_off": Caption(
         "Trade-off between effect and helpfulness",
         "The best cells lie where the effect is large and helpfulness stays near that of the "
-        "unsteered model. A cross, if there is one, is the unsteered model under a system prompt "
-        "that asks for the same: steering is worth its trouble only where a cell lies beyond it.",
+        "unsteered model. A ringed cell is one that the level chose or confirms. A cross, if there "
+        "is one, is the unsteered model under a system prompt that asks for the same: steering is "
+        "worth its trouble only where a cell lies beyond it.",
+        "Effects are in tables/effects.csv, helpfulness in the table of cells and in summary.csv; "
+        "the system prompt's at the top of this page and in the table of controls.",
     ),
-    "generalization_gap": (
+    "generalization_gap": Caption(
         "Generalisation gap",
         "A direction that generalises moves harm_test as much as harm_train; where harm_train has "
         "prompts that the direction was not learned from, only those count.",
+        "The numbers are in tables/generalization_gap.csv.",
     ),
 }
+_OTHER = "The numbers are in the run's tables."
 
 
 def write_report(data: RunData, plots: Sequence[Path]) -> Path:
@@ -120,6 +139,8 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         p_kind=labels.p_kind,
         estimate=labels.estimate_text,
         finding=labels.finding,
+        quantity=quantity,
+        anchor=anchor,
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
         number=_number,
         shorten=labels.shorten,
@@ -132,6 +153,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
     summary = labels.with_coherence(data.summary, labels.coherence_settings(data.manifest))
     verdicts = labels.sorted_verdicts(data.verdicts)
     browser = _browser(data.scores)
+    probes = probe_rows(data.manifest.get("probes") or [])
     return environment.get_template("report.html.j2").render(
         style=style,
         script=script,
@@ -145,19 +167,24 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         overall=labels.overall_outcome(verdicts),
         conclusion=labels.plain_conclusion(verdicts),
         counts=labels.count_outcomes,
+        claims=exploratory_claims(verdicts),
+        most_exploratory=labels.MOST_EXPLORATORY,
+        past_gate=labels.past_gate(verdicts),
         decisions=data.decisions,
         decided=[*decision_lines(data.decisions), *prompting_lines(data.manifest)],
         sanity=data.manifest.get("sanity") or [],
-        probes=probe_rows(data.manifest.get("probes") or []),
+        probes=probes,
+        probe_counts=probe_counts(probes),
         log_odds=endpoint_rows(data.manifest.get("log_odds") or []),
         pictures=[_picture(path) for path in plots],
-        summary_rows=_in_order(summary),
+        summary_rows=cell_rows(summary, data.manifest),
+        learned_from=learned_from(data.scores),
         bound_rows=bound_rows(data.folder, data.scores),
         sensitive=sensitive_rows(data.scores),
         lengths=length_view(data.folder),
         rules_measured=_rules_measured(data.manifest),
         shapes=shape_rows(data.folder),
-        control_rows=_control_rows(data.controls, summary),
+        control_rows=control_rows(data.controls, summary, data.manifest),
         tests=significance_rows(data.folder),
         steerability=steerability_shown(data.folder, data.scores),
         worst_shown=WORST,
@@ -227,35 +254,10 @@ def _picture(path: Path) -> Picture:
     content = path.read_bytes()
     # Width and height stand at a fixed place in every PNG; with them the page does not jump.
     width, height = struct.unpack(">II", content[16:24])
-    title, caption = CAPTIONS.get(path.stem, (path.stem.replace("_", " ").capitalize(), ""))
+    named = path.stem.replace("_", " ").capitalize()
+    caption = CAPTIONS.get(path.stem, Caption(named, "", _OTHER))
     source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-    return Picture(title, caption, width, height, source)
-
-
-def _in_order(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows by layer, intervention, split and alpha: what is compared stands together."""
-    splits = ordered_splits(summary["split"])
-    interventions = ordered_interventions(summary["intervention_type"])
-    rows = summary.assign(
-        split_rank=summary["split"].map(splits.index),
-        rank=summary["intervention_type"].map(interventions.index),
-    )
-    ordered = rows.sort_values(["layer", "rank", "split_rank", "alpha"], kind="stable")
-    return labels.records(ordered)
-
-
-def _control_rows(controls: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Controls, each cell's led by the learned direction's row of the grid."""
-    rows: list[dict[str, Any]] = []
-    keys = ["split", "layer", "intervention_type", "alpha"]
-    for cell, group in controls.groupby(keys, sort=False):
-        same = summary[(summary[keys] == list(cell)).all(axis=1)]
-        rows += [
-            {**row, "direction": "learned", "condition": "default", "is_learned": True}
-            for row in labels.records(same)
-        ]
-        rows += [{**row, "is_learned": False} for row in labels.records(group)]
-    return rows
+    return Picture(caption, width, height, source)
 
 
 def _browser(scores: pd.DataFrame) -> dict[str, list[Example]]:

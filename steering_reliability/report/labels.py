@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from steering_reliability.expectations import Verdict
 
 OUTCOMES: tuple[str, ...] = ("fail", "error", "inconclusive", "pass")
+# Beyond so many, exploratory findings are told by claim; the terminal leaves out their numbers, and
+# the page folds them away.
+MOST_EXPLORATORY = 8
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
@@ -107,7 +110,7 @@ def p_text(p_value: float | None) -> str:
     if p_value is None or math.isnan(p_value):
         return DASH
     if p_value < 0.001:
-        return "< .001"
+        return "<\N{NO-BREAK SPACE}.001"
     return number(p_value) if p_value >= 0.0995 else f"{p_value:.3f}".replace("0.", ".", 1)
 
 
@@ -152,7 +155,8 @@ def with_coherence(summary: pd.DataFrame, settings: Coherence) -> pd.DataFrame:
 
     A cell is coherent if its share of degenerate completions, over the prompts of all the
     settings' splits, is at most ``gate`` above that of the unsteered model. Where its alpha = 0
-    rows are missing it counts as coherent, for nothing speaks against it.
+    rows are missing it counts as coherent, for nothing speaks against it. Readers are told of
+    others as past the coherence gate.
     """
     counted = summary[summary["split"].isin(settings.splits)]
     counted = summary if counted.empty else counted
@@ -167,6 +171,19 @@ def with_coherence(summary: pd.DataFrame, settings: Coherence) -> pd.DataFrame:
     shares["broken"] = shares["share"] - shares["before"] > settings.gate + 2e-6
     broken = summary[keys].merge(shares[[*keys, "broken"]], on=keys, how="left")["broken"]
     return summary.assign(is_coherent=~broken.eq(True).to_numpy())
+
+
+def past_gate(verdicts: Sequence[Verdict]) -> set[tuple[str, str]]:
+    """Claim and target of every verdict on a cell that any of them found past the coherence gate.
+
+    Claims that don't ask for the gate themselves speak of the same broken text.
+    """
+    past = {_cell_of(verdict) for verdict in verdicts if verdict.details.get("coherent") is False}
+    return {(verdict.claim, verdict.target) for verdict in verdicts if _cell_of(verdict) in past}
+
+
+def _cell_of(verdict: Verdict) -> tuple[Any, ...]:
+    return tuple(verdict.details.get(key) for key in ("layer", "intervention", "alpha"))
 
 
 def sorted_verdicts(verdicts: Iterable[Verdict]) -> list[Verdict]:

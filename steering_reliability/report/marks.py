@@ -16,10 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation
 
-from steering_reliability.report.labels import alpha_text, records
+from steering_reliability.report.labels import alpha_text
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -85,14 +84,16 @@ def legend_below(fig: Figure, handles: list[Line2D], heading: float) -> None:
 
 
 def coherence_note(frame: pd.DataFrame, mark: str) -> str:
-    """What a hollow or hatched cell means; empty if every cell is coherent."""
+    """What a hollow or hatched cell means; empty if none is past the gate."""
     if frame["is_coherent"].all():
         return ""
-    return f"{mark}: not coherent, the text breaks much more often than unsteered."
+    return f"{mark}: past the coherence gate, the text breaks much more often than unsteered."
 
 
 def alpha_axis(intervention: str) -> str:
-    return "alpha (share removed)" if intervention == "ablate" else "alpha (units)"
+    if intervention == "ablate":
+        return "alpha (1 removes, more reverses)"
+    return "alpha (units)"
 
 
 def alpha_ticks(ax: Axes, alphas: pd.Series[float]) -> None:
@@ -120,30 +121,5 @@ def marker_handle(label: str, colour: str, marker: str) -> Line2D:
     return Line2D([], [], color=colour, marker=marker, ls="", mew=1.2, label=label)
 
 
-def label_points(
-    fig: Figure, ax: Axes, cells: pd.DataFrame, taken: list[tuple[float, float]]
-) -> None:
-    """Write each point's alpha beside it, where the fewest points and labels are in the way."""
-    fig.draw_without_rendering()
-    unit = fig.dpi / 72
-    # Few points leave room for words. Half a label's width and height, and offsets, in points.
-    word, half_width = ("alpha ", 18) if len(cells) <= 8 else ("", 5)
-    offsets = [(x, y) for y in (8, -8, 0, 18, -18) for x in (half_width + 4, -half_width - 4, 0)]
-    obstacles = [tuple(ax.transData.transform(point)) for point in taken]
-
-    def crowding(x: float, y: float) -> float:
-        return sum(
-            max(0.0, 2 - abs(x - ox) / (half_width * unit)) * max(0.0, 2 - abs(y - oy) / (5 * unit))
-            for ox, oy in obstacles
-        )
-
-    for row in records(cells):
-        x, y = ax.transData.transform((row["helpful"], row["effect"]))
-        spots = [(crowding(x + dx * unit, y + dy * unit), dx, dy) for dx, dy in offsets if dx or dy]
-        _, dx, dy = min(spots, key=lambda spot: spot[0])
-        ax.annotate(
-            word + alpha_text(row["alpha"]), (row["helpful"], row["effect"]), xytext=(dx, dy),
-            textcoords="offset points", ha="center", va="center", fontsize=8.5, zorder=6,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )  # fmt: skip
-        obstacles.append((x + dx * unit, y + dy * unit))
+def rows_at(frame: pd.DataFrame, layer: int, intervention: str) -> pd.DataFrame:
+    return frame[(frame["layer"] == layer) & (frame["intervention_type"] == intervention)]

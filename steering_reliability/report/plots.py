@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import matplotlib
 from matplotlib.figure import Figure
 
-from steering_reliability.cells import LEARNED
+from steering_reliability.cells import LEARNED, Cell
 from steering_reliability.report import figures
-from steering_reliability.report.effects import gap_effects, trade_off_cells
+from steering_reliability.report.effects import gap_effects, prompting_point, trade_off_cells
 from steering_reliability.report.labels import coherence_settings, with_coherence
 from steering_reliability.report.marks import STYLE
+from steering_reliability.report.trade_off import trade_off
 from steering_reliability.results.atomic import write_together
 
 if TYPE_CHECKING:
@@ -68,12 +69,23 @@ def _draw(data: RunData) -> Iterator[tuple[str, Figure]]:
     if not (summary["alpha"] != 0).any():
         return
     cells = trade_off_cells(data.scores, summary)
-    prompting = data.manifest.get("prompt_baseline") or {}
     if len(cells):
-        yield "trade_off", figures.trade_off(cells, prompting.get("prompting"))
+        yield (
+            "trade_off",
+            trade_off(cells, prompting_point(data.manifest, data.controls), _chosen(data)),
+        )
     effects = gap_effects(data.scores, summary)
     if len(effects):
         yield "generalization_gap", figures.generalization_gap(effects)
+
+
+def _chosen(data: RunData) -> set[Cell]:
+    """What the level chose, or confirms of what an earlier one chose."""
+    decisions, manifest = data.decisions or {}, data.manifest
+    decided = [decisions.get("layer"), *(decisions.get("operating_points") or {}).values()]
+    found = [one["chosen"] for one in decided if one and one["chosen"]]
+    found += manifest.get("confirmations") or []
+    return {Cell(point["layer"], point["intervention"], point["alpha"]) for point in found}
 
 
 def _png(figure: Figure) -> bytes:

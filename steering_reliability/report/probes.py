@@ -25,10 +25,17 @@ def probe_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if record["measure"] in _SHOWN:
             row = rows.setdefault(record["cell"], {**record, OWN_TEXT: None})
             row[record["measure"]] = _text(record)
-    whole = [row for row in rows.values() if all(measure in row for measure in MEASURES)]
-    for row in whole:
-        row["n"] = ", ".join(row[measure]["n"] for measure in _SHOWN if row[measure])
-    return whole
+    return [row for row in rows.values() if all(measure in row for measure in MEASURES)]
+
+
+def probe_counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """How many prompts or texts each measure is a mean of, the least and the most of the rows."""
+    counts = {}
+    for measure in _SHOWN:
+        found = sorted({row[measure]["n"] for row in rows if row[measure]})
+        if found:
+            counts[measure] = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    return counts
 
 
 def endpoint_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -65,9 +72,9 @@ def _signed(value: float) -> str:
     return number(value, True).replace("-", MINUS)
 
 
-def _text(record: Mapping[str, Any]) -> dict[str, str]:
+def _text(record: Mapping[str, Any]) -> dict[str, Any]:
     signed = record["measure"] in _WITH_SIGN
     value, low, high = (
         number(record[name], signed).replace("-", MINUS) for name in ("estimate", "low", "high")
     )
-    return {"value": value, "interval": f"[{low}, {high}]", "n": str(record["n"])}
+    return {"value": value, "interval": f"[{low}, {high}]", "n": int(record["n"])}

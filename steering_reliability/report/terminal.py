@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from steering_reliability.cells import Cell
+from steering_reliability.claims import PAST_GATE
 from steering_reliability.report.labels import (
+    MOST_EXPLORATORY,
     clean,
     count_outcomes,
     estimate_text,
     finding,
     ordered_interventions,
     ordered_splits,
+    past_gate,
     plain_conclusion,
     records,
     sorted_verdicts,
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 100
 MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "?", "error": "ERROR"}
-# Beyond so many the terminal tells findings by claim; the report has each with its numbers.
-MOST_EXPLORATORY = 8
 _LIVE_SECONDS = 0.2
 _LOG_SECONDS = 15.0
 
@@ -141,8 +142,9 @@ def summary_table(summary: pd.DataFrame, width: int = MAX_WIDTH) -> list[str]:
 def verdict_lines(verdicts: Sequence[Verdict], width: int = MAX_WIDTH) -> list[str]:
     """A line per verdict, required ones first; below those that do not pass, what was found.
 
-    Where exploratory ones are many, they are told by claim and outcome, without numbers. The
-    last lines count the outcomes and say what the required ones mean.
+    Where exploratory ones are many, they are told by claim and outcome, without numbers. Those on
+    a cell past the coherence gate say so. The last lines count the outcomes and say what the
+    required ones mean.
     """
     if not verdicts:
         return []
@@ -152,9 +154,10 @@ def verdict_lines(verdicts: Sequence[Verdict], width: int = MAX_WIDTH) -> list[s
     told = verdicts
     if len(exploratory) > MOST_EXPLORATORY:
         told = [verdict for verdict in verdicts if verdict.required]
-    lines = _one_by_one(told, width)
+    past = past_gate(verdicts)
+    lines = _one_by_one(told, past, width)
     if told is not verdicts:
-        lines += _by_claim(exploratory, width)
+        lines += _by_claim(exploratory, past, width)
     for title, required in (("required", True), ("exploratory", False)):
         group = [verdict for verdict in verdicts if verdict.required is required]
         counts = [f"{number} {name}" for name, number in count_outcomes(group).items() if number]
@@ -163,7 +166,7 @@ def verdict_lines(verdicts: Sequence[Verdict], width: int = MAX_WIDTH) -> list[s
     return lines + textwrap.wrap(_ascii(plain_conclusion(verdicts)), width)
 
 
-def _one_by_one(verdicts: Sequence[Verdict], width: int) -> list[str]:
+def _one_by_one(verdicts: Sequence[Verdict], past: set[tuple[str, str]], width: int) -> list[str]:
     if not verdicts:
         return []
     claims = max(len(verdict.claim) for verdict in verdicts)
@@ -171,6 +174,8 @@ def _one_by_one(verdicts: Sequence[Verdict], width: int) -> list[str]:
     lines = []
     for verdict in verdicts:
         kind = "" if verdict.required else ", exploratory"
+        if (verdict.claim, verdict.target) in past:
+            kind += f", {PAST_GATE}"
         name = (
             f"{MARKS[verdict.outcome]:<5}  {verdict.claim:<{claims}}  {verdict.target:<{targets}}"
         )
@@ -188,15 +193,23 @@ def _one_by_one(verdicts: Sequence[Verdict], width: int) -> list[str]:
     return lines
 
 
-def _by_claim(verdicts: Sequence[Verdict], width: int) -> list[str]:
+def _by_claim(verdicts: Sequence[Verdict], past: set[tuple[str, str]], width: int) -> list[str]:
     """Where findings are many: per claim and outcome, what it was found of."""
     lines = []
+    starred = {(verdict.claim, verdict.target) for verdict in verdicts} & past
     for claim in dict.fromkeys(verdict.claim for verdict in verdicts):
         for outcome, mark in MARKS.items():
-            targets = [v.target for v in verdicts if (v.claim, v.outcome) == (claim, outcome)]
+            targets = [
+                v.target + "*" * ((claim, v.target) in starred)
+                for v in verdicts
+                if (v.claim, v.outcome) == (claim, outcome)
+            ]
             if targets:
                 text = f"{mark:<5}  {claim} ({len(targets)}, exploratory): {', '.join(targets)}"
                 lines += textwrap.wrap(_ascii(text), width, subsequent_indent=" " * 7)
+    if starred:
+        text = f"* {PAST_GATE}: broken text rises by more than the gate allows"
+        lines += textwrap.wrap(text, width, subsequent_indent="  ")
     return lines
 
 

@@ -51,7 +51,9 @@ def compare_prompting(
     wins = best is not None and prompt["effect"] > 0 and _gain(prompt) > _gain(best)
     said = f"the system prompt in place of steering moves refusal by {_told(prompt)}"
     if best is None:
-        said += "; no steered cell is coherent, so there is nothing to compare it with"
+        said += (
+            "; no steered cell is within the coherence gate, so there is none to compare it with"
+        )
     else:
         said += f"; the best steered cell, {best['cell']}, by {_told(best)}: "
         said += "prompting wins" if wins else "prompting does not win"

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from steering_reliability.cells import Cell
-from steering_reliability.claims import Coherence
+from steering_reliability.claims import PAST_GATE, Coherence
 from steering_reliability.expectations import ScoreTable
 from steering_reliability.expectations.questions import coherence_gate
 from steering_reliability.expectations.tables import MissingScoresError
@@ -21,7 +21,7 @@ from steering_reliability.results.summary import SPLITS, check_scores, grid_rows
 from steering_reliability.statistics import critical_value, prompt_slopes, wilson_bounds
 
 MEASURES = ("refusal_log_odds", "refusal_score")
-"""Log-odds of a refusal's first token against a compliant one's, in nats; score, 0 to 1."""
+"""First-token log-odds of refusal, in nats; score of what is written, 0 to 1."""
 
 STEERABILITY_COLUMNS = (
     "split",
@@ -175,7 +175,7 @@ def _slopes(series: pd.DataFrame, alphas: list[float]) -> pd.DataFrame:
         missing = np.isnan(values).any(axis=1)
         reason = reason.mask(missing & (reason == ""), f"no {measure} at some alpha")
     if len(alphas) < 2:
-        reason[:] = "text is coherent at alpha 0 only, a slope needs two alphas"
+        reason[:] = f"every alpha but 0 is {PAST_GATE}, a slope needs two alphas"
     return table.assign(reason=reason)
 
 

@@ -45,6 +45,9 @@ SCORE_COLUMNS = (
 )
 """The columns of a scores frame: one row per prompt, cell and sample."""
 
+COUNTED = "refused_or_degenerate"
+"""Refusal where it should fall: degenerate text in place of a refusal counts as one."""
+
 _STATISTICS = (
     "refusal_score_mean",
     "refusal_score_std",
@@ -65,12 +68,14 @@ _STATISTICS = (
     "refusal_log_odds_mean",
     "n_seen",
     "completions",
+    *(f"{COUNTED}_{part}" for part in ("mean", "low", "high")),
 )
 SUMMARY_COLUMNS = ("split", "layer", "alpha", "intervention_type", *_STATISTICS)
 CONTROL_COLUMNS = (*SUMMARY_COLUMNS[:4], "direction", "condition", *_STATISTICS)
 
 _CELL = ["split", "layer", "intervention", "alpha", "direction", "condition"]
 _MEASURED = [*_NUMBERS, "seen"]
+_UNSTEERED = ["split", "layer", "intervention", "condition", "prompt_id"]
 
 
 def summarize(scores: pd.DataFrame) -> pd.DataFrame:
@@ -79,8 +84,11 @@ def summarize(scores: pd.DataFrame) -> pd.DataFrame:
     Several samples of a prompt are averaged first, so ``n`` is the number of prompts, ``*_std``
     the standard deviation over prompts (ddof 1, NaN for a single prompt), ``*_low`` and
     ``*_high`` the bounds of Wilson's 95% interval for the rate, as `statistics.rate` gives it.
-    ``n_seen`` counts the prompts that the direction was learned from. Lengths are in characters,
-    log-probabilities and log-odds in nats. Controls and other conditions are left out.
+    ``n_seen`` counts the prompts that the direction was learned from. ``refused_or_degenerate_*``
+    is refusal as it counts where it should fall (``ScoreTable.refused``): degenerate text on a
+    prompt that the unsteered model refuses is one; NaN where the unsteered model's answer isn't
+    known. Lengths are in characters, log-probabilities and log-odds in nats. Controls and other
+    conditions are left out.
 
     Args:
         scores: one row per prompt, cell and sample, columns `SCORE_COLUMNS`, in any order.
@@ -90,14 +98,14 @@ def summarize(scores: pd.DataFrame) -> pd.DataFrame:
     """
     check_scores(scores, "scores")
     grid = grid_rows(scores)
-    return _table(grid)[list(SUMMARY_COLUMNS)]
+    return _table(grid, grid)[list(SUMMARY_COLUMNS)]
 
 
 def controls_table(scores: pd.DataFrame) -> pd.DataFrame:
     """All that is not the grid: as `summarize`, with direction and condition as columns."""
     check_scores(scores, "scores")
     controls = scores[~_of_grid(scores)]
-    return _table(controls)[list(CONTROL_COLUMNS)]
+    return _table(controls, scores)[list(CONTROL_COLUMNS)]
 
 
 def check_scores(scores: pd.DataFrame, where: str) -> None:
@@ -135,13 +143,11 @@ def _of_grid(scores: pd.DataFrame) -> pd.Series[bool]:
     return (scores["direction"] == LEARNED) & (scores["condition"] == DEFAULT_CONDITION)
 
 
-def _table(scores: pd.DataFrame) -> pd.DataFrame:
-    # Sums of floats depend on their order, and the order of rows on which worker was first.
-    rows = scores.sort_values([*_CELL, "prompt_id", "sample"], kind="stable")
-    rows = rows[[*_CELL, "prompt_id", *_MEASURED]].astype(
-        dict.fromkeys(["alpha", *_MEASURED], float)
-    )
-    by_prompt = rows.groupby([*_CELL, "prompt_id"], as_index=False)[_MEASURED].mean()
+def _table(scores: pd.DataFrame, among: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``scores`` by cell; the unsteered cells that they go by are ``among`` others."""
+    by_prompt = _by_prompt(scores)
+    unsteered = among[(among["alpha"] == 0) & (among["direction"] == LEARNED)]
+    by_prompt[COUNTED] = _counted(by_prompt, _by_prompt(unsteered))
     cells = by_prompt.groupby(_CELL)
     means = cells[_MEASURED].mean()
     deviations = cells[["refusal_score", "helpfulness_score", "char_length"]].std(ddof=1)
@@ -149,9 +155,12 @@ def _table(scores: pd.DataFrame) -> pd.DataFrame:
     table = table.rename(columns={"is_degenerate_mean": "degenerate_mean"})
     table["n"] = cells.size().astype("int64")
     table["n_seen"] = cells["seen"].sum().astype("int64")
-    table["completions"] = rows.groupby(_CELL).size().astype("int64")
-    for name in ("is_refusal", "is_helpful"):
+    table["completions"] = scores.groupby(_CELL).size().astype("int64")
+    for name in ("is_refusal", "is_helpful", COUNTED):
         intervals = [rate(values) for _, values in cells[name]]
+        if name == COUNTED:
+            # A mean of pandas would leave out the prompts whose unsteered answer isn't known.
+            table[f"{name}_mean"] = [interval.value for interval in intervals]
         table[f"{name}_low"] = [interval.low for interval in intervals]
         table[f"{name}_high"] = [interval.high for interval in intervals]
     table = table.reset_index().rename(columns={"intervention": "intervention_type"})
@@ -167,6 +176,24 @@ def _table(scores: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return table.loc[order.sort_values(list(order.columns)).index].reset_index(drop=True)
+
+
+def _by_prompt(scores: pd.DataFrame) -> pd.DataFrame:
+    """Means over the samples of each prompt, one row per cell and prompt."""
+    # Sums of floats depend on their order, and the order of rows on which worker was first.
+    rows = scores.sort_values([*_CELL, "prompt_id", "sample"], kind="stable")
+    rows = rows[[*_CELL, "prompt_id", *_MEASURED]].astype(
+        dict.fromkeys(["alpha", *_MEASURED], float)
+    )
+    return rows.groupby([*_CELL, "prompt_id"], as_index=False)[_MEASURED].mean()
+
+
+def _counted(by_prompt: pd.DataFrame, unsteered: pd.DataFrame) -> pd.Series[float]:
+    """Refusal per prompt as ``ScoreTable.refused`` counts it where it should fall."""
+    before = unsteered[[*_UNSTEERED, "is_refusal"]].rename(columns={"is_refusal": "before"})
+    known = by_prompt.merge(before, on=_UNSTEERED, how="left")
+    counted = known["is_refusal"] + known["is_degenerate"] * known["before"]
+    return counted.where(known["alpha"] != 0, known["is_refusal"])
 
 
 def _split_rank(split: str) -> int:

@@ -8,12 +8,12 @@ from report_runs import make_scores
 
 from steering_reliability.cells import Cell
 from steering_reliability.claims import Coherence
-from steering_reliability.report.effects import trade_off_cells
-from steering_reliability.report.figures import trade_off
+from steering_reliability.report.effects import prompting_point, trade_off_cells
 from steering_reliability.report.labels import with_coherence
+from steering_reliability.report.trade_off import trade_off
 from steering_reliability.results.conditions import compare_prompting
 from steering_reliability.results.sanity import sanity_table
-from steering_reliability.results.summary import summarize
+from steering_reliability.results.summary import controls_table, summarize
 
 PROMPTED = Cell(12, "add", 0, condition="system-prompt-baseline")
 
@@ -56,16 +56,55 @@ def test_prompting_wins_by_less_effect_where_steering_costs_more_than_it_gains()
     assert found["wins"]
 
 
-def test_the_trade_off_shows_the_prompt_as_a_mark_of_its_own() -> None:
+def test_the_trade_off_shows_the_prompt_as_a_mark_of_its_own_with_its_bars() -> None:
     scores = prompted(True, True)
     found = compare_prompting(scores, PROMPTED, Coherence())
     assert found is not None
+    controls = controls_table(scores)
+    place = prompting_point({"prompt_baseline": found}, controls)
+    assert place is not None
     cells = trade_off_cells(scores, with_coherence(summarize(scores), Coherence()))
-    axes = trade_off(cells, found["prompting"]).axes[0]
-    marks = [line for line in axes.lines if line.get_marker() == "P"]
-    assert [(m.get_xdata()[0], m.get_ydata()[0]) for m in marks] == [
-        (1.0, found["prompting"]["effect"])
+    axes = trade_off(cells, place).axes[0]
+    (mark,) = (line for line in axes.lines if line.get_marker() == "P")
+    effect = found["prompting"]["effect"]
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (1.0, effect)
+    (row,) = controls[controls["split"] == "benign"].to_dict("records")
+    bars = [
+        (list(line.get_xdata()), list(line.get_ydata()))
+        for line in axes.lines
+        if line is not mark and line.get_color() == mark.get_color()
     ]
+    assert bars == [
+        ([1.0, 1.0], [found["prompting"]["low"], found["prompting"]["high"]]),
+        ([row["is_helpful_low"], row["is_helpful_high"]], [effect, effect]),
+    ]
+    assert row["is_helpful_low"] < 1
+    assert prompting_point({}, controls) is None
+
+
+def test_the_trade_off_labels_what_counts_and_rings_what_was_chosen() -> None:
+    scores = make_scores(layers=(8, 12), alphas=(0, 1, 2, 8), interventions=("add", "ablate"), n=40)
+    cells = trade_off_cells(scores, with_coherence(summarize(scores), Coherence()))
+    past = cells[~cells["is_coherent"]]
+    assert set(past["alpha"]) == {8}
+    chosen = Cell(12, "add", 2)
+    figure = trade_off(cells, None, [chosen, Cell(12, "add", 16)])
+    panels = dict(zip(("add", "ablate"), figure.axes, strict=True))
+    for intervention, axes in panels.items():
+        here = cells[(cells["intervention_type"] == intervention) & (cells["alpha"] != 0)]
+        within = here[here["is_coherent"]]
+        labels = sorted((text.get_text(), text.xy) for text in axes.texts)
+        assert labels == sorted(
+            (f"{row.alpha:g}", (row.helpful, row.effect)) for row in within.itertuples()
+        )
+        rings = [line for line in axes.lines if line.get_markersize() == 15]
+        assert len(rings) == (intervention == "add")
+    ringed = cells[(cells["layer"] == 12) & (cells["alpha"] == 2)].set_index("intervention_type")
+    (ring,) = (line for line in panels["add"].lines if line.get_markersize() == 15)
+    assert ring.get_xdata()[0] == ringed.loc["add", "helpful"]
+    # Layers differ in more than colour.
+    points = [line for line in panels["add"].lines if line is not ring]
+    assert {line.get_marker() for line in points} - {"*", "None"} == {"o", "s"}
 
 
 def test_a_change_is_paired_and_points_the_right_way() -> None:

@@ -103,7 +103,7 @@ class TestBestLayer:
         lenient = Coherence(gate=0.99)
         scores.loc[scores.index[-1:], "is_degenerate"] = False
         decision = decisions.best_layer(scores, [], coherence=lenient)
-        assert "text not coherent" in decision["candidates"][1]["excluded"]
+        assert "past the coherence gate" in decision["candidates"][1]["excluded"]
 
     def test_not_steering_is_better_than_what_costs_as_much_as_it_gains(self) -> None:
         scores = level(l8=(0.4, 0.25), l12=(0.5, 0.40))

@@ -179,7 +179,7 @@ def test_cells_with_broken_text_say_nothing_of_a_direction() -> None:
         whole = control_verdict(outcome)
         beside = claim(replace(SOUND, controls=(*broken, whole)))
         assert beside.outcome == outcome
-        assert "of 1 cell with coherent text (2 without)" in beside.message
+        assert "of 1 cell (2 more past the coherence gate)" in beside.message
 
 
 def test_the_claim_without_a_direction_is_an_error() -> None:

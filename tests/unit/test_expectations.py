@@ -126,7 +126,7 @@ class TestAlphaRaisesRefusal:
         )
         assert ask("alpha_raises_refusal", scores).message == (
             "alpha_raises_refusal [layer12-add-alpha2]: refusal on harm_test rises by "
-            "+.25 [+.03, +.45] (n = 20 prompts, .15 → .40, McNemar p = .06): pass"
+            "+.25 [+.03, +.45] (n = 20 prompts, unsteered .15 → steered .40, McNemar p = .06): pass"
         )
 
     def test_an_inconclusive_one_says_how_many_prompts_would_settle_it(self) -> None:
@@ -145,7 +145,7 @@ class TestAlphaRaisesRefusal:
         scores = grid({ADD2: {"harm_test": 0.45}}, 100, degenerate={ADD2: 0.3})
         verdict = ask("alpha_raises_refusal", scores)
         assert verdict.details["coherent"] is False
-        assert "not coherent" in verdict.message
+        assert "past the coherence gate" in verdict.message
 
     def test_samples_of_a_prompt_are_averaged_not_counted(self) -> None:
         rng = np.random.default_rng(0)
@@ -248,7 +248,9 @@ class TestSideEffects:
     def test_the_gate_is_the_point_estimate(self) -> None:
         for broken, coherent in ((0.10, True), (0.125, False)):
             scores = grid({ADD2: {"harm_test": 0.2}}, 40, degenerate={ADD2: broken})
-            assert ask("coherence", scores).details["coherent"] is coherent
+            verdict = ask("coherence", scores)
+            assert verdict.details["coherent"] is coherent
+            assert ("past the coherence gate" in verdict.message) is not coherent
 
     def test_margins_come_from_the_settings(self) -> None:
         scores = grid({ADD2: {"benign": 0.2}}, 100)
@@ -340,7 +342,7 @@ class TestMonotonicity:
     def test_two_coherent_alphas_are_no_trend(self) -> None:
         verdict = evaluate("alpha_monotonicity", ladder((0.1, 0.3, 0.5), broken=2), layer=12)
         assert verdict.outcome == "inconclusive"
-        assert "coherent at alpha 0, 1 only" in verdict.message
+        assert "alpha 0, 1 alone is within the coherence gate" in verdict.message
 
     def test_a_grid_of_two_alphas_is_an_error(self) -> None:
         assert evaluate("alpha_monotonicity", ladder((0.1, 0.3)), layer=12).outcome == "error"
@@ -437,6 +439,8 @@ class TestBeatsControls:
         verdict = ask("beats_controls", by_breaking, ABLATE, settings=claim)
         assert (verdict.outcome, verdict.estimate) == ("pass", pytest.approx(0.2))
         assert "degenerate text in place of a refusal counted as one, over" in verdict.message
+        # Which rate is whose: the unsteered model has no part in it.
+        assert "prompts, random-1 .20 → learned .00," in verdict.message
         itself = scores.assign(is_degenerate=steered & (scores["direction"] == "learned"))
         assert ask("beats_controls", itself, ABLATE, settings=claim).outcome == "fail"
 
@@ -591,7 +595,7 @@ class TestBeatsControls:
         verdict = ask("beats_controls", scores, settings=claim)
         assert verdict.outcome == "pass"
         assert verdict.details["coherent"] is False
-        assert "), text not coherent: pass" in verdict.message
+        assert "), past the coherence gate: pass" in verdict.message
         unsteered = scores["alpha"] == 0
         unknown = ask("beats_controls", scores[~unsteered], settings=claim)
         assert unknown.outcome == "pass"
@@ -679,7 +683,7 @@ class TestSomeLayerSteers:
         scores = grid({cell: rates, bare: rates} | rivals, 50, degenerate={cell: 0.12})
         verdict = evaluate("some_layer_steers", scores)
         assert verdict.outcome == "inconclusive"
-        assert "text not coherent" in str(verdict.details[cell.id])
+        assert "past the coherence gate" in str(verdict.details[cell.id])
         assert "no controls" in str(verdict.details[bare.id])
         assert verdict.prompts_to_settle is None
         assert verdict.message.endswith("how many prompts would settle it can't be told")
@@ -700,7 +704,7 @@ class TestSomeLayerSteers:
         scores.loc[steered & tail, "is_degenerate"] = True
         verdict = evaluate("some_layer_steers", scores, claims={"coherence": Coherence(gate=0.05)})
         assert verdict.outcome == "inconclusive"
-        assert "not coherent" in str(verdict.details["layer12-add-alpha2"])
+        assert "past the coherence gate" in str(verdict.details["layer12-add-alpha2"])
 
     def test_without_any_control_or_cell_it_is_an_error(self) -> None:
         scores = self.scores(0.6)
@@ -742,7 +746,8 @@ class TestVerdicts:
         assert verdict.outcome == "pass"
         assert 0 < verdict.low < 0.005
         assert verdict.p_value > 0.05
-        assert "+.16 [+.002, +.31] (n = 50 prompts, .22 → .38, McNemar p = .08)" in verdict.message
+        told = "unsteered .22 → steered .38, McNemar p = .08"
+        assert f"+.16 [+.002, +.31] (n = 50 prompts, {told})" in verdict.message
         assert labels.estimate_text(verdict) in verdict.message
 
     @pytest.mark.parametrize("claim", sorted(EXPECTATIONS))

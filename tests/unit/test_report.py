@@ -21,7 +21,13 @@ from steering_reliability.cells import Cell
 from steering_reliability.claims import Coherence
 from steering_reliability.expectations import evaluate
 from steering_reliability.report import labels
-from steering_reliability.report.effects import gap_effects, paired_effects, trade_off_cells
+from steering_reliability.report.effects import (
+    GAP_COLUMNS,
+    gap_effects,
+    gap_table,
+    paired_effects,
+    trade_off_cells,
+)
 from steering_reliability.report.examples import (
     cells_to_show,
     escape_markdown,
@@ -199,6 +205,26 @@ class TestEffects:
         assert counts.to_dict() == {"harm_train": 20, "harm_test": 30}
         all_seen = scores.assign(seen=scores["split"] == "harm_train")
         assert gap_effects(all_seen, summary)["n"].tolist() == [30, 30]
+
+    def test_gaps_are_written_beside_the_effects_that_make_them(self) -> None:
+        scores = make_scores(n=30, alphas=(0, 2, 8))
+        learned = (scores["split"] == "harm_train") & (scores["prompt_id"] >= "harm_train-020")
+        scores["seen"] = learned
+        summary = labels.with_coherence(summarize(scores), Coherence())
+        table = gap_table(scores, summarize(scores))
+        assert tuple(table.columns) == GAP_COLUMNS
+        assert table["alpha"].tolist() == [2, 8]
+        effects = gap_effects(scores, summary).set_index(["split", "alpha"])
+        for row in table.to_dict("records"):
+            for split, n in (("harm_train", 20), ("harm_test", 30)):
+                effect = effects.loc[(split, row["alpha"])]
+                assert row[f"{split}_effect"] == effect["effect"]
+                assert row[f"{split}_effect_low"] == effect["effect_low"]
+                assert row[f"{split}_n"] == n
+            assert row["gap"] == pytest.approx(row["harm_train_effect"] - row["harm_test_effect"])
+            assert row["gap_low"] < row["gap"] < row["gap_high"]
+        alone = scores[scores["split"] == "harm_test"]
+        assert gap_table(alone, summarize(alone)).empty
 
     def test_the_unsteered_cell_has_no_effect(self) -> None:
         run = make_run(Path())

@@ -101,7 +101,7 @@ def test_the_policy_allows_this_style_and_script_and_nothing_else(text: str) -> 
 
 
 def test_sections_come_in_the_order_of_what_matters(text: str) -> None:
-    ids = [a["id"] for _, a in Page(text).elements if a.get("id") and not a["id"].startswith("fi")]
+    ids = [a["id"] for tag, a in Page(text).elements if tag == "h2" and a.get("id")]
     assert ids == [
         "outcome",
         "verdicts",
@@ -115,8 +115,11 @@ def test_sections_come_in_the_order_of_what_matters(text: str) -> None:
         "record",
         "glossary",
     ]
-    targets = {a["href"] for a in Page(text).of("a")}
+    nav = text[text.index("<nav") : text.index("</nav>")]
+    targets = {a["href"] for a in Page(nav).of("a")}
     assert targets == {f"#{name}" for name in ids if name != "outcome"}
+    known = {a["id"] for _, a in Page(text).elements if a.get("id")}
+    assert {a["href"] for a in Page(text).of("a")} <= {f"#{name}" for name in known}
 
 
 def test_required_verdicts_come_first_with_estimate_interval_and_n(text: str) -> None:
@@ -137,6 +140,8 @@ def test_the_page_is_accessible(text: str) -> None:
     assert all(b - a <= 1 for a, b in pairwise(levels))
     tags = [tag for tag, _ in page.elements]
     assert tags.count("table") == tags.count("caption")
+    rows = re.findall(r"<tr.*?</tr>", text, re.DOTALL)
+    assert [row for row in rows if not re.search(r'<th scope="(row|col|colgroup)"', row)] == []
     assert all(image["alt"] for image in page.of("img"))
     assert all(header.get("scope") for header in page.of("th"))
     assert next(page.of("html"))["lang"] == "en"
@@ -161,7 +166,7 @@ def test_facts_and_counts_are_at_the_top(text: str, run: RunData) -> None:
 
 def test_the_learned_direction_leads_its_controls(text: str) -> None:
     table = text[text.index('id="controls"') : text.index('id="directions"')]
-    directions = re.findall(r'<td class="whole">([a-z]+(?:-\d)?)</td>', table)
+    directions = re.findall(r'<th scope="row" class="whole">(learned|\w+-\d)</th>', table)
     assert directions[:4] == ["learned", "random-1", "random-2", "shuffled-1"]
     assert len(directions) == 2 * 2 * 4
 
@@ -174,9 +179,13 @@ def test_broken_text_is_counted_every_way(tmp_path: Path) -> None:
     write_csv(bounds_file(run), degenerate_bounds(run.scores))
     page = " ".join(html.report_html(run, []).split())
     section = page[page.index('id="bounds"') : page.index('id="directions"')]
-    rows = re.findall(r"<tr> <td.*?</tr>", section)
+    rows = re.findall(r"<tr> <th.*?</tr>", section)
     # Alpha 2 raises refusal however its few broken texts are counted; alpha 8 only breaks text.
     assert ["hangs on the counting" in row for row in rows] == [False, True]
+    # Every effect comes with its interval, and counting as scored is told once.
+    intervals = [re.findall(r'<span class="interval">\[\S+, \S+\]</span>', row) for row in rows]
+    assert [len(found) for found in intervals] == [2, 2]
+    assert "As compliance" not in section
     unbroken = replace(run, scores=run.scores.assign(is_degenerate=False))
     assert 'id="bounds"' not in html.report_html(unbroken, [])
     for damaged in (b"", b"\xff\xfe", b"split,layer\nharm_test,12\n"):
@@ -192,7 +201,7 @@ def test_every_difference_of_the_significance_table_is_listed(tmp_path: Path) ->
     write_csv(file, table)
     page = " ".join(html.report_html(run, []).split())
     section = page[page.index('id="significance"') : page.index('id="directions"')]
-    rows = re.findall(r"<tr> <td.*?</tr>", section)
+    rows = re.findall(r"<tr> <th.*?</tr>", section)
     assert len(rows) == len(table)
     standing = (table["p_holm"] <= 0.05).tolist()
     assert any(standing)
@@ -200,8 +209,8 @@ def test_every_difference_of_the_significance_table_is_listed(tmp_path: Path) ->
     assert ["<strong>" in row for row in rows] == standing
     assert f"Of {len(table)} differences of refusal, {sum(standing)} stand out" in section
     held = table[table["against"] != "baseline"].iloc[0]
-    assert f"{held['control']}, to {held['goal']}</td>" in section
-    assert "unsteered, to raise</td>" in section
+    assert f"{held['control']}, to {held['goal']}</th>" in section
+    assert "unsteered, to raise</th>" in section
     assert '<th scope="col" class="num">p, paired test</th>' in section
     # Collapsed, and never a reason for a page to fail.
     assert section.index("<details>") < section.index("<table>")

@@ -102,6 +102,12 @@ def test_the_page_tells_it_shortly_and_safely(run: RunData) -> None:
     assert "10% <span" in section
     assert "\N{MINUS SIGN}.50 nats</td>" in section
     assert "go opposite ways" not in section
+    # Both ways of telling have the same columns under headings that tell them apart.
+    head = section[section.index("<thead>") : section.index("</thead>")]
+    groups = re.findall(r'<th scope="colgroup" colspan="(\d)" class="over">(.*?)</th>', head)
+    assert groups == [("3", "First token"), ("2", "As written")]
+    assert head.count("Anti-steerable") == 2
+    assert "first-token log-odds of refusal" in section
     assert "&lt;b&gt;Which&lt;/b&gt; way? way?" in section
     assert "way? " * 30 not in section
     assert len(re.findall(r'class="whole mono">harm_test-003', section)) == 4

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from report_runs import VERDICTS, make_run, make_verdict
 
+from steering_reliability.expectations import Verdict
+from steering_reliability.report.labels import MOST_EXPLORATORY
 from steering_reliability.report.terminal import (
     HeaderInfo,
     ProgressLine,
@@ -197,3 +199,39 @@ def test_nothing_done_writes_nothing_and_a_stopped_run_says_how_far_it_came() ->
     line.update(4)
     line.close()
     assert written[-1] == "steering: 4/10 completions in 1:01:40, 0.0/s\n"
+
+
+def of_cell(claim: str, alpha: float, **details: bool) -> Verdict:
+    where = {"layer": 16, "intervention": "add", "alpha": alpha}
+    target = f"layer16-add-alpha{alpha:g}"
+    return make_verdict(claim, "pass", required=False, target=target, details=where | details)
+
+
+@pytest.mark.parametrize("others", [0, MOST_EXPLORATORY])
+def test_every_verdict_on_a_cell_past_the_gate_says_so(others: int) -> None:
+    rise, lead = "alpha_raises_refusal", "beats_controls"
+    verdicts = [
+        of_cell(rise, 2, coherent=True),
+        of_cell(rise, 4, coherent=False),
+        # The claim itself does not ask for the gate.
+        of_cell(lead, 4),
+        of_cell(lead, 2),
+        *[of_cell("coherence", 10 + i, coherent=True) for i in range(others)],
+    ]
+    text = "\n".join(verdict_lines(verdicts, 100))
+    if others:
+        assert f"PASS   {rise} (2, exploratory): layer16-add-alpha2, layer16-add-alpha4*" in text
+        assert f"PASS   {lead} (2, exploratory): layer16-add-alpha4*, layer16-add-alpha2\n" in text
+        assert text.count("past the coherence gate") == 1
+        assert text.count("*") == 3
+    else:
+        flagged = [line for line in text.splitlines() if "past the coherence gate" in line]
+        assert len(flagged) == 2
+        assert "*" not in text
+
+
+def test_without_a_cell_past_the_gate_nothing_is_starred() -> None:
+    verdicts = [of_cell("coherence", i, coherent=True) for i in range(MOST_EXPLORATORY + 1)]
+    text = "\n".join(verdict_lines([*verdicts, make_verdict("other", "pass")], 100))
+    assert "*" not in text
+    assert "gate" not in text

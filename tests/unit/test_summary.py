@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
+from steering_reliability.cells import Cell
 from steering_reliability.errors import SteeringError
+from steering_reliability.expectations import ScoreTable
 from steering_reliability.results.atomic import csv_text
 from steering_reliability.results.summary import (
     CONTROL_COLUMNS,
@@ -162,6 +165,45 @@ def test_controls_are_apart_from_the_grid() -> None:
     assert tuple(table.columns) == CONTROL_COLUMNS
     assert list(table["direction"]) == ["learned", "random-2", "random-10", "reversed"]
     assert controls_table(grid()).empty
+
+
+def test_degenerate_text_in_place_of_a_refusal_counts_as_one() -> None:
+    def cell(alpha: float, refused: str, broken: str, **where: object) -> list[dict[str, object]]:
+        return [
+            row(
+                f"p{i}", alpha=alpha, is_refusal=one == "1", is_degenerate=two == "1",
+                intervention="ablate", **where,
+            )
+            for i, (one, two) in enumerate(zip(refused, broken, strict=True))
+        ]  # fmt: skip
+
+    scores = pd.DataFrame(
+        cell(0, "1100", "0000")
+        + cell(1, "1000", "0110")
+        + cell(1, "0000", "1111", direction="random-1")
+        + cell(1, "0000", "1111", split="benign")
+        + cell(1, "0000", "1111", condition="other", direction="random-1")
+    )
+    unsteered, unknown, steered = (
+        one
+        for split, alpha in (("harm_test", 0), ("benign", 1), ("harm_test", 1))
+        for one in summarize(scores).query("split == @split and alpha == @alpha").to_dict("records")
+    )
+    assert unsteered["refused_or_degenerate_mean"] == unsteered["is_refusal_mean"] == 0.5
+    # p1 was refused and is broken; p2, broken too, was answered.
+    assert steered["is_refusal_mean"] == 0.25
+    assert steered["refused_or_degenerate_mean"] == 0.5
+    assert steered["refused_or_degenerate_low"] == unsteered["is_refusal_low"]
+    # Without the unsteered model's answer nobody can tell.
+    assert math.isnan(unknown["refused_or_degenerate_mean"])
+    same, elsewhere = controls_table(scores).sort_values("condition").to_dict("records")
+    assert same["refused_or_degenerate_mean"] == 0.5
+    assert math.isnan(elsewhere["refused_or_degenerate_mean"])
+    ablated = Cell(12, "ablate", 1)
+    claimed = ScoreTable(scores).refused(
+        [ablated, replace(ablated, direction="random-1")], "lower", ["harm_test"]
+    )
+    assert [float(values.mean()) for values in claimed] == [0.5, 0.5]
 
 
 def test_no_scores_give_an_empty_table_with_its_columns() -> None:

@@ -464,7 +464,7 @@ class TestSteerability:
         table = steerability_table(scores)
         assert table["refusal_log_odds_slope"].isna().all()
         assert set(table["reason"]) == {
-            "text is coherent at alpha 0 only, a slope needs two alphas"
+            "every alpha but 0 is past the coherence gate, a slope needs two alphas"
         }
         summary = steerability_summary(table)
         assert summary[["slope_mean", "slope_std", "anti_steerable_low"]].isna().all(axis=None)
