@@ -19,7 +19,9 @@ GOALS: tuple[Goal, ...] = get_args(Goal)
 LEARNED = "learned"
 DEFAULT_CONDITION = "default"
 
-_ID = re.compile(rf"layer(?P<layer>\d+)-(?P<kind>{'|'.join(INTERVENTIONS)})-alpha(?P<alpha>\S+)")
+_ID = re.compile(
+    rf"layer(?P<layer>\d+)-(?P<kind>{'|'.join(INTERVENTIONS)})-alpha(?P<alpha>-?[\d.]+(e-?\d+)?)"
+)
 
 
 @dataclass(frozen=True, order=True)
