@@ -20,7 +20,7 @@ LEARNED = "learned"
 DEFAULT_CONDITION = "default"
 
 _ID = re.compile(
-    rf"layer(?P<layer>\d+)-(?P<kind>{'|'.join(INTERVENTIONS)})-alpha(?P<alpha>-?[\d.]+(e-?\d+)?)"
+    rf"layer(?P<layer>\d+)-(?P<kind>{'|'.join(INTERVENTIONS)})-alpha(?P<alpha>-?[\d.]+(e[+-]\d+)?)"
 )
 
 

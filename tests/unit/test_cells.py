@@ -9,7 +9,13 @@ from steering_reliability.cells import Cell
 
 @pytest.mark.parametrize(
     "cell",
-    [Cell(0, "add", 0), Cell(12, "ablate", 1.5), Cell(16, "add", -2), Cell(3, "add", 1e-7)],
+    [
+        Cell(0, "add", 0),
+        Cell(12, "ablate", 1.5),
+        Cell(16, "add", -2),
+        Cell(3, "add", 1e-7),
+        Cell(3, "add", 1e20),
+    ],
 )
 def test_a_cell_of_the_grid_is_found_by_its_id(cell: Cell) -> None:
     assert Cell.from_id(cell.id) == cell
