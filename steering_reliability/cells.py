@@ -5,9 +5,10 @@ This module knows nothing about prompts, models or completions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 Intervention = Literal["add", "ablate"]
 INTERVENTIONS: tuple[str, ...] = get_args(Intervention)
@@ -17,6 +18,10 @@ GOALS: tuple[Goal, ...] = get_args(Goal)
 
 LEARNED = "learned"
 DEFAULT_CONDITION = "default"
+
+_ID = re.compile(
+    rf"layer(?P<layer>\d+)-(?P<kind>{'|'.join(INTERVENTIONS)})-alpha(?P<alpha>-?[\d.]+(e[+-]\d+)?)"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -73,6 +78,18 @@ class Cell:
         if self.condition != DEFAULT_CONDITION:
             parts.append(self.condition)
         return "-".join(parts)
+
+    @classmethod
+    def from_id(cls, text: str) -> Cell:
+        """The cell of the grid with this id.
+
+        Raises:
+            ValueError: no cell of a grid has such an id.
+        """
+        found = _ID.fullmatch(text)
+        if found is None:
+            raise ValueError(f"cell: found {text!r}, expected an id such as layer12-add-alpha2")
+        return cls(int(found["layer"]), cast(Intervention, found["kind"]), float(found["alpha"]))
 
     @property
     def aim(self) -> Goal:

@@ -1,4 +1,4 @@
-"""What a level decides for the next one: best layer, operating points, and how sure it is.
+"""What a level decides for the next one: best layer, operating points.
 
 Pure functions of the scores and the verdicts, giving plain dicts ready for JSON. A choice made on
 a level's data is a choice, not a finding: ``confirm`` says what is left of it on fresh prompts.
@@ -7,22 +7,26 @@ This module knows nothing about files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from steering_reliability import statistics
+from steering_reliability.benign_costs import BENIGN, benign_cost, benign_cost_estimate
 from steering_reliability.cells import GOALS, Cell, Goal
 from steering_reliability.claims import PAST_GATE, Coherence
 from steering_reliability.expectations import ScoreTable, Verdict
 from steering_reliability.expectations.layer_choice import layer_choice
 from steering_reliability.expectations.questions import coherence_gate
 from steering_reliability.expectations.tables import Floats, MissingScoresError
+from steering_reliability.expectations.verdicts import interval, number
 
-HARM, BENIGN, CONFIRM = "harm_test", "benign", "harm_confirm"
+HARM, CONFIRM = "harm_test", "harm_confirm"
+# Claims that leave no cell out: the cost, and benign_side_effect, count these prompts already.
+DECIDE_NOTHING = frozenset({"sensitive_side_effect"})
 
 
 @dataclass(frozen=True)
@@ -55,25 +59,12 @@ class _Candidate:
         }
 
 
-@dataclass(frozen=True)
-class _Values:
-    """Per-prompt changes of one cell: refusal on harm, refusal and helpfulness lost on benign."""
-
-    harm: Floats
-    refused: Floats
-    lost: Floats
-
-    def cost(self) -> float:
-        return max(float(self.refused.mean()), float(self.lost.mean()), 0.0)
-
-
 def best_layer(
     scores: pd.DataFrame | ScoreTable,
     verdicts: Iterable[Verdict],
     *,
     cost_weight: float = 1.0,
     coherence: Coherence | None = None,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """The layer to go on with: greatest effect on harm_test less the weighted benign cost.
 
@@ -88,17 +79,15 @@ def best_layer(
             ``alpha_monotonicity`` its layer.
         cost_weight: lambda of the trade-off.
         coherence: settings of the coherence gate.
-        seed: of the bootstrap.
 
     Returns:
         ``chosen`` (None if no layer qualifies), ``candidates``, ``pareto_front``, ``left_out``
         (incomplete cells and what they lack) and ``reason``.
-        ``chosen`` carries ``layer, intervention, alpha, effect`` with its interval,
-        ``benign_cost, utility``, ``same_layer_share``: how often the bootstrap over prompts
-        picks the same layer among the same candidates, and ``layers_tried, elsewhere_p``: of how
-        many layers it is the best, and the direction's rank at the others.
+        ``chosen`` carries ``layer, intervention, alpha``, ``effect`` and ``benign_cost`` with
+        their intervals, ``utility``, and ``layers_tried, elsewhere_p``: of how many layers it is
+        the best, and the direction's rank at the others.
     """
-    return _decide(scores, verdicts, "raise", ("add",), cost_weight, coherence, seed)
+    return _decide(scores, verdicts, "raise", ("add",), cost_weight, coherence)
 
 
 def operating_points(
@@ -107,7 +96,6 @@ def operating_points(
     *,
     cost_weight: float = 1.0,
     coherence: Coherence | None = None,
-    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """The best (layer, alpha, intervention) for raising refusal and for lowering it.
 
@@ -118,8 +106,25 @@ def operating_points(
     table = _table(scores)
     verdicts = list(verdicts)
     kinds = ("add", "ablate")
+    return {goal: _decide(table, verdicts, goal, kinds, cost_weight, coherence) for goal in GOALS}
+
+
+def resampled_choices(chosen: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """What was chosen over and over, each time from other prompts, as shares.
+
+    Args:
+        chosen: a decision's ``chosen`` for each draw of prompts, None where nothing qualified.
+
+    Returns:
+        ``draws``, ``nothing``, and ``cells`` and ``layers`` with the most frequent first.
+    """
+    cells = Counter(str(one["cell"]) for one in chosen if one)
+    layers = Counter(str(one["layer"]) for one in chosen if one)
     return {
-        goal: _decide(table, verdicts, goal, kinds, cost_weight, coherence, seed) for goal in GOALS
+        "draws": len(chosen),
+        "nothing": sum(one is None for one in chosen) / len(chosen),
+        "cells": {cell: count / len(chosen) for cell, count in cells.most_common()},
+        "layers": {layer: count / len(chosen) for layer, count in layers.most_common()},
     }
 
 
@@ -132,12 +137,13 @@ def confirm(
         ``effect`` on the split with its interval, ``chosen_effect``, and ``optimism``: by how
         much the choice was too hopeful, with its interval (Newcombe 2001); None where the cell
         was chosen without an effect. ``reason`` is set and the numbers are None where the split
-        was not run.
+        was not run. ``benign_cost`` with its interval where the cell was run on benign.
     """
     cell = Cell(chosen["layer"], chosen["intervention"], chosen["alpha"])
-    found = {"cell": cell.id, "goal": chosen["goal"], "split": split}
+    found: dict[str, Any] = {"cell": cell.id, "goal": chosen["goal"], "split": split}
+    table = _table(scores)
     try:
-        after, before = _table(scores).refused((cell, cell.baseline), chosen["goal"], (split,))
+        after, before = table.refused((cell, cell.baseline), chosen["goal"], (split,))
     except MissingScoresError as missing:
         empty = dict.fromkeys(("effect", "low", "high", "optimism", "p_value"))
         return found | empty | {"n": 0, "reason": str(missing)}
@@ -152,6 +158,8 @@ def confirm(
         "p_value": effect.p_value,
         "reason": "",
     }
+    if all(table.has(one, BENIGN) for one in (cell, cell.baseline)):
+        found |= _cost_record(benign_cost_estimate(table, cell, cell.baseline))
     if "effect" not in chosen:
         return found | {"chosen_effect": None, "optimism": None}
     earlier = statistics.Estimate(
@@ -166,6 +174,14 @@ def confirm(
     }
 
 
+def _cost_record(cost: statistics.Estimate) -> dict[str, float]:
+    return {
+        "benign_cost": cost.value,
+        "benign_cost_low": cost.low,
+        "benign_cost_high": cost.high,
+    }
+
+
 def _table(scores: pd.DataFrame | ScoreTable) -> ScoreTable:
     return scores if isinstance(scores, ScoreTable) else ScoreTable(scores)
 
@@ -177,18 +193,16 @@ def _decide(
     interventions: tuple[str, ...],
     cost_weight: float,
     coherence: Coherence | None,
-    seed: int,
 ) -> dict[str, Any]:
     table, verdicts = _table(scores), list(verdicts)
-    values: dict[Cell, _Values] = {}
     candidates, left_out = [], {}
     for cell in _steered(table, interventions):
         try:
-            values[cell] = _changes(table, cell, goal)
+            after, before = _towards(table, cell, goal)
+            effect, cost = float((after - before).mean()), benign_cost(table, cell, cell.baseline)
         except MissingScoresError as missing:
             left_out[cell.id] = str(missing)
             continue
-        effect, cost = float(values[cell].harm.mean()), values[cell].cost()
         candidate = _Candidate(cell, goal, effect, cost, effect - cost_weight * cost)
         excluded = _excluded(table, candidate, verdicts, coherence or Coherence())
         candidates.append(replace(candidate, excluded=excluded))
@@ -206,26 +220,25 @@ def _decide(
     if not eligible:
         return decision
     best = eligible[0]
-    picks = _resampled_picks([values[c.cell] for c in eligible], eligible, cost_weight, seed)
-    cells = [eligible[pick].cell for pick in picks]
-    same_layer = float(np.mean([cell.layer == best.cell.layer for cell in cells]))
-    harm = values[best.cell].harm
-    interval = _effect_interval(table, best.cell, goal)
+    found = statistics.paired_difference(*_towards(table, best.cell, goal))
+    cost_found = benign_cost_estimate(table, best.cell, best.cell.baseline)
+    layers = {c.cell.layer for c in candidates}
     decision["chosen"] = best.to_dict(front) | {
         "goal": goal,
-        "effect_low": interval.low,
-        "effect_high": interval.high,
-        "n_harm": len(harm),
-        "n_benign": len(values[best.cell].refused),
-        "same_layer_share": same_layer,
-        "same_cell_share": float(np.mean([cell == best.cell for cell in cells])),
-        **layer_choice(table, best.cell, {c.cell.layer for c in candidates}, goal, HARM).to_dict(),
+        "effect_low": found.low,
+        "effect_high": found.high,
+        **_cost_record(cost_found),
+        "n_harm": found.n,
+        "n_benign": cost_found.n,
+        **layer_choice(table, best.cell, layers, goal, HARM).to_dict(),
     }
+    of = f"alone of {len(candidates)} cells qualifies"
+    if len(eligible) > 1:
+        of = f"has the most effect less benign cost of {len(eligible)} qualifying cells"
+    weight = "" if cost_weight == 1 else f"{cost_weight:g} x "
     decision["reason"] = (
-        f"{best.cell.id} has the greatest effect less {cost_weight:g} x benign cost "
-        f"({best.effect:+.2f} - {cost_weight:g} x {best.benign_cost:.2f} = {best.utility:+.2f}) of "
-        f"{len(eligible)} qualifying cells; the bootstrap picks layer {best.cell.layer} in "
-        f"{same_layer:.0%} of resamples"
+        f"{best.cell.id} {of}: effect {interval(found)} less {weight}benign cost "
+        f"{interval(cost_found, signed=False)} is {number(best.utility, signed=True)}"
     )
     return decision
 
@@ -240,18 +253,6 @@ def _steered(table: ScoreTable, interventions: tuple[str, ...]) -> list[Cell]:
         and table.has(cell, HARM)
         and table.has(cell, BENIGN)
     ]
-
-
-def _changes(table: ScoreTable, cell: Cell, goal: Goal) -> _Values:
-    pair = (cell, cell.baseline)
-    after, before = _towards(table, cell, goal)
-    refuses, refused = table.aligned(pair, "is_refusal", (BENIGN,))
-    helps, helped = table.aligned(pair, "is_helpful", (BENIGN,))
-    return _Values(after - before, refuses - refused, helped - helps)
-
-
-def _effect_interval(table: ScoreTable, cell: Cell, goal: Goal) -> statistics.Estimate:
-    return statistics.paired_difference(*_towards(table, cell, goal))
 
 
 def _towards(table: ScoreTable, cell: Cell, goal: Goal) -> tuple[Floats, Floats]:
@@ -275,24 +276,21 @@ def _excluded(
         reasons.append(f"costs no less than it gains (effect less weighted cost {utility:+.2f})")
     if not coherence_gate(table, cell, settings)[0]:
         reasons.append(PAST_GATE)
-    failed = {v.claim for v in verdicts if v.outcome == "fail" and _speaks_of(v, cell, goal)}
-    reasons += [f"fails {claim}" for claim in sorted(failed)]
+    failed = {v.claim for v in verdicts if v.outcome == "fail" and speaks_of(v, cell, goal)}
+    reasons += [f"fails {claim}" for claim in sorted(failed - DECIDE_NOTHING)]
     return ", ".join(reasons)
 
 
-def _speaks_of(verdict: Verdict, cell: Cell, goal: Goal) -> bool:
+def speaks_of(verdict: Verdict, cell: Cell, goal: Goal) -> bool:
     """Whether a verdict is about this cell, or its layer's alphas, when used for this goal."""
     about = verdict.details
-    # Of some prompts that benign_side_effect, and the cost itself, count already.
-    if verdict.claim == "sensitive_side_effect":
-        return False
     if about.get("layer") != cell.layer:
         return False
     if verdict.claim == "alpha_monotonicity":
         return goal == "raise" and cell.intervention == "add"
     if (about.get("intervention"), about.get("alpha")) != (cell.intervention, cell.alpha):
         return False
-    if verdict.claim in ("benign_side_effect", "coherence"):
+    if verdict.claim in ("benign_side_effect", "sensitive_side_effect", "coherence"):
         return True
     return bool(about.get("goal", cell.aim) == goal)
 
@@ -311,22 +309,3 @@ def _pareto_front(candidates: Iterable[_Candidate]) -> list[str]:
         )
     ]
     return [c.cell.id for c in sorted(front, key=lambda c: (-c.effect, c.rank))]
-
-
-def _resampled_picks(
-    values: list[_Values], eligible: list[_Candidate], cost_weight: float, seed: int
-) -> list[int]:
-    """Which candidate each resample of the prompts picks; ties as in the decision itself."""
-    harm = statistics.bootstrap_weights(len(values[0].harm), seed)
-    # Harmful and benign prompts are drawn independently of each other.
-    benign = statistics.bootstrap_weights(len(values[0].refused), seed + 1)
-    effects = harm @ np.column_stack([value.harm for value in values])
-    refused = benign @ np.column_stack([value.refused for value in values])
-    lost = benign @ np.column_stack([value.lost for value in values])
-    utilities = effects - cost_weight * np.maximum(np.maximum(refused, lost), 0.0)
-    order = sorted(
-        range(len(eligible)),
-        key=lambda i: (abs(eligible[i].cell.alpha), eligible[i].cell.layer),
-    )
-    best = np.argmax(np.round(utilities[:, order], 9), axis=1)
-    return [order[index] for index in best]

@@ -21,7 +21,8 @@ from steering_reliability.layer_choices import NAMED, LayerChoice
 from steering_reliability.models.sources import ModelFacts
 
 # 2: decisions say of how many layers theirs is the best. 3: breaking the text lowers no refusal.
-FORMAT = 3
+# 4: what other prompts would choose is judged anew, and may be nothing.
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,16 @@ def choose_confirmations(
         record = _read(folder, settings.level, profile, facts)
         points = _chosen_points(record)
     except _UnusableError as problem:
-        note = f"confirms {default.cell.id} by default: {problem}; provisional, run "
-        return Confirmations((default,), f"{note}{settings.level} first", provisional=True)
-    named = " and ".join(f"{point.cell.id} to {point.goal} refusal" for point in points)
-    note = f"confirms {named} on {settings.split}, chosen by {settings.level}"
+        note = (
+            f"{default.cell.id} is run on fresh prompts, {settings.split}, by default: {problem}; "
+            f"provisional, run {settings.level} first"
+        )
+        return Confirmations((default,), note, provisional=True)
+    named = " and ".join(f"{point.cell.id} (to {point.goal} refusal)" for point in points)
+    verb = "is" if len(points) == 1 else "are"
+    note = (
+        f"{named}, chosen by {settings.level}, {verb} run again on fresh prompts, {settings.split}"
+    )
     provisional = bool(record["provisional"])
     note += "; that choice is provisional" * provisional
     if default.goal not in {point.goal for point in points}:

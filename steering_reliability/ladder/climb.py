@@ -200,7 +200,7 @@ def _tell(ladder: Ladder, level: str, seconds: float, say: Callable[[str], objec
     except SteeringError as error:
         say(str(error))
         return
-    for line in decision_lines(run.decisions):
+    for line in decision_lines(run):
         say(line)
 
 

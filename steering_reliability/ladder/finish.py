@@ -18,7 +18,7 @@ from steering_reliability.completions import PREFIX_TOKENS, Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import Verdict
 from steering_reliability.ladder.conditions import PROMPT_BASELINE, PROMPT_ORDER
-from steering_reliability.ladder.decide import decide, note_confirmations, publish
+from steering_reliability.ladder.decide import decide, note_confirmations, publish, resample
 from steering_reliability.ladder.index import LevelIndex, read_index
 from steering_reliability.ladder.judge import Scorer, judge_level
 from steering_reliability.ladder.judged import scoring_record
@@ -63,12 +63,14 @@ class RunFacts:
         timings: seconds per phase, the longest of the processes.
         verdicts: verdicts that tests came to by themselves, beside the level's own claims.
         warnings: lines to be shown in the report.
+        inconclusive: ``pass`` or ``fail``, in place of what the level's file says.
     """
 
     run_id: str
     timings: dict[str, float] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    inconclusive: str | None = None
 
 
 def finish_level(
@@ -120,6 +122,7 @@ def finish_level(
     if needed <= set(cells):
         origin = {key: manifest[key] for key in ("run", "run_id", "date")}
         data.decisions = decide(plan, scores, verdicts, index.model, origin)
+        resample(plan, scores, verdicts, data.decisions)
         if data.decisions is not None and index.screen:
             data.decisions["screen"] = index.screen
     elif plan.config.decision or plan.confirmations:
@@ -142,8 +145,7 @@ def describe_conditions(data: RunData, plan: LevelPlan, cosines: Mapping[str, fl
     gate = plan.config.claims.get("coherence")
     for prompted in plan.prompted_cells:
         coherence = gate if isinstance(gate, Coherence) else Coherence()
-        found = compare_prompting(data.scores, prompted, coherence)
-        if found is not None:
+        if found := compare_prompting(data.scores, prompted, coherence):
             data.manifest["prompt_baseline"] = found
     if plan.checked_cell is not None and plan.config.sanity is not None:
         meanings = {name: condition.meaning for name, condition in plan.conditions.items()}
@@ -317,6 +319,7 @@ def _manifest(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": index.model,
         "config": plan.config.as_dict(),
+        "inconclusive": facts.inconclusive or plan.config.inconclusive,
         "profile": plan.profile.model_dump(mode="json"),
         "layers": list(plan.layers),
         "provisional": plan.provisional,

@@ -25,7 +25,7 @@ class LevelIndex:
     """Keys of every completion of a level.
 
     Attributes:
-        model: fingerprint, device, dtype, layers and width of the model in memory.
+        model: source, name, name of the weights, fingerprint, device, dtype, layers and width.
         directions: what the report tells of each learned direction.
         controls: the same of each control direction, with its name.
         keys: by cell, then one key per prompt and sample, split by split.

@@ -14,7 +14,7 @@ from steering_reliability.config.reading import validate
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import LayerChoice, Verdict
 from steering_reliability.ladder.choices import Confirmation
-from steering_reliability.ladder.decide import decide
+from steering_reliability.ladder.decide import decide, resample
 from steering_reliability.ladder.finish import describe_conditions, write_derived
 from steering_reliability.ladder.judge import judge_level
 from steering_reliability.ladder.judged import TextScores, scoring_record
@@ -90,6 +90,7 @@ def rescore_run(
     if former.decisions is not None:
         origin = {key: manifest[key] for key in ("run", "run_id", "date")}
         data.decisions = decide(plan, scores, verdicts, manifest["model"], origin)
+        resample(plan, scores, data.verdicts, data.decisions)
         if data.decisions is not None:
             data.decisions["scoring"] = judge_record["refusal"]
             if judge_record["refusal"] != (former.manifest.get("scoring") or {}).get("refusal"):

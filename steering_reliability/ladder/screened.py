@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steering_reliability.decisions import BENIGN
+from steering_reliability.benign_costs import BENIGN
 from steering_reliability.directions import Direction
 from steering_reliability.errors import SteeringError
 from steering_reliability.ladder.plan import LevelPlan

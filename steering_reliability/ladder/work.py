@@ -27,6 +27,7 @@ from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.ladder.probed import LevelProbes
 from steering_reliability.ladder.requested import EngineKey, LevelRequests
 from steering_reliability.models.loaded import LoadedModel
+from steering_reliability.models.sources import weights_name
 from steering_reliability.results.owners import new_owner
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.store import CompletionStore
@@ -187,6 +188,7 @@ class LevelWork:
             model={
                 "source": self.plan.profile.source,
                 "name": self.plan.profile.name,
+                "weights": weights_name(self.plan.profile.source),
                 "fingerprint": model.fingerprint,
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),

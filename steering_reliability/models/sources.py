@@ -63,6 +63,11 @@ def embedded_folder() -> Path:
     return cache_folder() / f"{EMBEDDED_NAME}-{_GGUF_SHA256[:12]}-v{_CONVERSION}"
 
 
+def weights_name(source: str) -> str:
+    """What the weights of a source are called where they come from."""
+    return f"{EMBEDDED_NAME}, Q4_1, from {_PACKAGE}" if source == EMBEDDED else source
+
+
 def is_local_folder(source: str) -> bool:
     """Whether a source is meant as a path: it exists, or it is written like one."""
     path = Path(source).expanduser()

@@ -41,7 +41,7 @@ def _plan_lines(plan: LevelPlan, session: SteeringSession) -> list[str]:
     info = HeaderInfo(
         level=plan.level,
         question=plan.config.question,
-        model=plan.profile.name,
+        model=_model(plan),
         device=_device(session),
         dtype=plan.overrides.dtype or plan.profile.dtype,
         cells=len(plan.cells),
@@ -52,6 +52,13 @@ def _plan_lines(plan: LevelPlan, session: SteeringSession) -> list[str]:
         notes=notes,
     )
     return header_lines(info)
+
+
+def _model(plan: LevelPlan) -> str:
+    from steering_reliability.models.sources import weights_name
+
+    name, weights = plan.profile.name, weights_name(plan.profile.source)
+    return name if weights == plan.profile.source else f"{name} ({weights})"
 
 
 def _device(session: SteeringSession) -> str:
@@ -154,7 +161,8 @@ def summary(session: SteeringSession, reporter: pytest.TerminalReporter) -> None
         for line in summary_table(data.summary, width):
             reporter.write_line(line)
         reporter.write_line("")
-        for line in [*verdict_lines(data.verdicts, width), *_decided(data, width)]:
+        told = verdict_lines(data.verdicts, width, data.manifest)
+        for line in [*told, *_decided(data, width)]:
             reporter.write_line(line)
         counts = data.manifest
         reporter.write_line(
@@ -188,7 +196,7 @@ def _decided(data: Any, width: int) -> list[str]:
 
     lines = [
         *order_lines(data.manifest),
-        *decision_lines(data.decisions),
+        *decision_lines(data),
         *prompting_lines(data.manifest),
     ]
     return [part for line in lines for part in textwrap.wrap(line, min(width, 100))]

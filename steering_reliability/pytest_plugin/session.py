@@ -267,7 +267,9 @@ class SteeringSession:
         from steering_reliability.ladder.finish import RunFacts, finish_level
 
         for level, verdicts in self.reported.items():
-            facts = RunFacts(self.run_id, self.timings, verdicts)
+            facts = RunFacts(
+                self.run_id, self.timings, verdicts, inconclusive=self._inconclusive(level)
+            )
             try:
                 self.finished[level] = finish_level(
                     self.plan(level),
@@ -280,10 +282,14 @@ class SteeringSession:
 
     def fails_its_test(self, level: str, verdict: Verdict) -> bool:
         """Whether a verdict fails the test that asks for it; an exploratory fail is expected."""
-        strict = self.config.getoption("steer_inconclusive") or self.plan(level).config.inconclusive
         if verdict.outcome == "inconclusive":
-            return verdict.required and strict == "fail"
+            return verdict.required and self._inconclusive(level) == "fail"
         return verdict.outcome == "error" or (verdict.outcome == "fail" and verdict.required)
+
+    def _inconclusive(self, level: str) -> str:
+        """``pass`` or ``fail``: what a required claim does to its test that stays open."""
+        option = self.config.getoption("steer_inconclusive")
+        return str(option or self.plan(level).config.inconclusive)
 
     def tell_unchecked(self) -> None:
         """Make a problem of every required claim that goes wrong and that no test asked for.

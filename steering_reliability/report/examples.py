@@ -23,6 +23,7 @@ from steering_reliability.report.labels import (
     records,
     with_coherence,
 )
+from steering_reliability.report.setup import setup_facts
 from steering_reliability.results.atomic import write_text
 from steering_reliability.results.summary import grid_rows
 
@@ -152,6 +153,11 @@ def examples_markdown(data: RunData) -> str:
         f"The first {FIRST_PROMPTS} prompts of each split and up to {FLIPPED_PROMPTS} more whose "
         "refusal flipped, in their order. Per layer and intervention the greatest alpha within the "
         "coherence gate is shown. All completions are in `completions.parquet`.",
+        "",
+        *(
+            f"- {fact.label}: {escape_markdown(fact.whole or fact.value)}"
+            for fact in setup_facts(data)
+        ),
     ]
     for split in ordered_splits(data.scores["split"]):
         examples = [only(example, cells) for example in examples_of(data.scores, split)]

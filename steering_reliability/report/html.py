@@ -22,9 +22,9 @@ from markupsafe import Markup
 
 from steering_reliability.report import labels
 from steering_reliability.report.bounds import bound_rows
-from steering_reliability.report.decided import decision_lines, prompting_lines
 from steering_reliability.report.directions import direction_table
 from steering_reliability.report.examples import Example, examples_of
+from steering_reliability.report.head import head_of
 from steering_reliability.report.labels import clean, ordered_splits
 from steering_reliability.report.lengths import length_view, shape_rows
 from steering_reliability.report.probes import endpoint_rows, probe_counts, probe_rows
@@ -144,6 +144,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
         number=_number,
         shorten=labels.shorten,
+        sentence=labels.sentence,
     )
     source = environment.loader
     assert source is not None
@@ -161,17 +162,14 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         marks=MARKS,
         manifest=data.manifest,
         name=data.folder.name,
-        facts=_facts(data),
+        head=head_of(data),
         warnings=[str(text) for text in data.manifest.get("warnings") or []],
         verdicts=verdicts,
-        overall=labels.overall_outcome(verdicts),
-        conclusion=labels.plain_conclusion(verdicts),
         counts=labels.count_outcomes,
         claims=exploratory_claims(verdicts),
         most_exploratory=labels.MOST_EXPLORATORY,
         past_gate=labels.past_gate(verdicts),
         decisions=data.decisions,
-        decided=[*decision_lines(data.decisions), *prompting_lines(data.manifest)],
         sanity=data.manifest.get("sanity") or [],
         probes=probes,
         probe_counts=probe_counts(probes),
@@ -207,47 +205,10 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _facts(data: RunData) -> list[tuple[str, str]]:
-    """Label and value of what a reader must know before any number; unknown facts are left out."""
-    manifest = data.manifest
-    model = manifest.get("model") or {}
-    size = ""
-    if model.get("n_layers"):
-        size = f"{model['n_layers']} layers, width {model.get('d_model', '?')}"
-    splits = data.scores.groupby("split")["prompt_id"].nunique()
-    prompts = ", ".join(f"{splits[split]} {split}" for split in ordered_splits(splits.index))
-    counts = dict(manifest.get("counts") or manifest)
-    if "planned" in counts:
-        # What was generated and reused counts controls and the like too.
-        counts["planned"] += counts.get("planned_beside_grid", 0)
-    completions = ", ".join(
-        f"{counts[key]:,} {key}" for key in ("planned", "generated", "reused") if key in counts
-    )
-    git = manifest.get("git") or {}
-    commit = str(git.get("commit", ""))[:12] + (" with local changes" if git.get("dirty") else "")
-    facts = [
-        ("Model", model.get("name") or model.get("source")),
-        ("Size", size),
-        ("Precision", model.get("dtype")),
-        ("Device", model.get("device")),
-        ("Fingerprint", str(model.get("fingerprint") or "")[:16]),
-        ("Date", manifest.get("date") or manifest.get("started") or manifest.get("created")),
-        ("Prompts", prompts),
-        ("Completions", completions),
-        ("Refusal judged by", _judge((manifest.get("scoring") or {}).get("refusal"))),
-        ("Git commit", commit),
-    ]
-    return [(label, str(value)) for label, value in facts if value]
-
-
 def _rules_measured(manifest: Mapping[str, Any]) -> Mapping[str, float] | None:
     """How far the rules are to be trusted, where it was this version of them that judged."""
     judge = (manifest.get("scoring") or {}).get("refusal")
     return MEASURED if judge == {"name": SCORER, "version": SCORER_VERSION} else None
-
-
-def _judge(record: Mapping[str, Any] | None) -> str:
-    return f"{record['name']}, version {record['version']}" if record else ""
 
 
 def _picture(path: Path) -> Picture:

@@ -25,8 +25,17 @@ OUTCOMES: tuple[str, ...] = ("fail", "error", "inconclusive", "pass")
 # Beyond so many, exploratory findings are told by claim; the terminal leaves out their numbers, and
 # the page folds them away.
 MOST_EXPLORATORY = 8
+SAID = {
+    "fail": "fails",
+    "error": "could not be judged",
+    "inconclusive": "is inconclusive",
+    "pass": "passes",
+}
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+
+# Claims that are not about a steered cell: about the unsteered model, about a direction as such.
+_NOT_OF_STEERING = frozenset({"baseline_refusal", "direction_is_real"})
 
 # Claims whose estimate is a rate; every other estimate is a change and carries its sign.
 _RATES = frozenset({"baseline_refusal"})
@@ -52,6 +61,12 @@ def shorten(text: str, length: int) -> str:
     """One line of at most ``length`` characters, cut with an ellipsis."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def sentence(text: str) -> str:
+    """Text with a capital at its beginning, unless that is the name of a cell or a claim."""
+    is_word = re.match(r"[a-z-]+([ ,:;]|$)", text)
+    return text[:1].upper() + text[1:] if is_word else text
 
 
 def percent(value: float | None) -> str:
@@ -202,17 +217,37 @@ def overall_outcome(verdicts: Sequence[Verdict]) -> str:
     return next((outcome for outcome in OUTCOMES if counts[outcome]), "none")
 
 
+def requires_steering(verdicts: Iterable[Verdict]) -> bool:
+    """Whether any required claim is about a steered cell, so that a pass says that it works."""
+    return any(v.required and v.claim not in _NOT_OF_STEERING for v in verdicts)
+
+
+def claims_of(verdicts: Iterable[Verdict]) -> str:
+    """The names of the claims, each once: ``baseline_refusal, coherence``."""
+    return ", ".join(dict.fromkeys(v.claim for v in verdicts))
+
+
 def plain_conclusion(verdicts: Sequence[Verdict]) -> str:
-    """One sentence on what the required claims' verdicts mean for the reader."""
+    """What the required claims' verdicts mean for the reader, in a sentence or two."""
     required = [v for v in verdicts if v.required]
-    total, counts = len(required), count_outcomes(required)
     if not verdicts:
         return "No claim was tested in this run, so it says nothing about reliability."
     if not required:
         return "No claim of this run is required; what follows is exploratory."
+    said = _conclusion(required)
+    if not requires_steering(required):
+        said += (
+            " No required claim is about a steered cell, so this does not say whether steering"
+            " works."
+        )
+    return said
+
+
+def _conclusion(required: Sequence[Verdict]) -> str:
+    total, counts = len(required), count_outcomes(required)
     claims = "claim" if total == 1 else f"{total} claims"
     if counts["fail"]:
-        named = ", ".join(dict.fromkeys(v.claim for v in required if v.outcome == "fail"))
+        named = claims_of(v for v in required if v.outcome == "fail")
         return (
             f"The data contradict {counts['fail']} of the {total} required claims ({named}): "
             "do not rely on this steering as claimed."
@@ -231,7 +266,7 @@ def plain_conclusion(verdicts: Sequence[Verdict]) -> str:
             f"No required claim is contradicted, but {len(still)} of {total} could still go either "
             f"way{_settling(still)}."
         )
-    return f"The data support the required {claims} on these prompts."
+    return f"The data support the required {claims} ({claims_of(required)}) on these prompts."
 
 
 def _settling(still: Sequence[Verdict]) -> str:
@@ -250,3 +285,25 @@ def _settling(still: Sequence[Verdict]) -> str:
     if rest:
         told.append(f"no number of prompts is known that would settle {rest}")
     return f" ({'; '.join(told)})"
+
+
+def open_fails(manifest: Mapping[str, Any]) -> bool:
+    """Whether a required claim that stays open fails the run."""
+    told = manifest.get("inconclusive") or (manifest.get("config") or {}).get("inconclusive")
+    return bool(told == "fail")
+
+
+def open_fails_line(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -> str:
+    """That what stays open counts as failed here, where it makes a difference; else empty."""
+    required = count_outcomes([v for v in verdicts if v.required])
+    left_open, failed = required["inconclusive"], required["fail"]
+    if not (left_open and open_fails(manifest)):
+        return ""
+    counted = {"contradicted": failed, "not judged": required["error"], "inconclusive": left_open}
+    parts = [f"{count} {word}" for word, count in counted.items() if count]
+    total = sum(counted.values())
+    verb = "claim fails" if total == 1 else "claims fail"
+    return (
+        f"{total} required {verb} the run: {', '.join(parts)}, which counts as failed here "
+        "(inconclusive: fail)."
+    )

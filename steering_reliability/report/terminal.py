@@ -11,7 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -23,6 +23,7 @@ from steering_reliability.report.labels import (
     count_outcomes,
     estimate_text,
     finding,
+    open_fails_line,
     ordered_interventions,
     ordered_splits,
     past_gate,
@@ -139,12 +140,19 @@ def summary_table(summary: pd.DataFrame, width: int = MAX_WIDTH) -> list[str]:
     return lines
 
 
-def verdict_lines(verdicts: Sequence[Verdict], width: int = MAX_WIDTH) -> list[str]:
+def verdict_lines(
+    verdicts: Sequence[Verdict], width: int = MAX_WIDTH, manifest: Mapping[str, Any] | None = None
+) -> list[str]:
     """A line per verdict, required ones first; below those that do not pass, what was found.
 
     Where exploratory ones are many, they are told by claim and outcome, without numbers. Those on
     a cell past the coherence gate say so. The last lines count the outcomes and say what the
     required ones mean.
+
+    Args:
+        verdicts: the run's.
+        width: columns of the terminal.
+        manifest: the run's, which tells whether what stays open fails it.
     """
     if not verdicts:
         return []
@@ -163,7 +171,8 @@ def verdict_lines(verdicts: Sequence[Verdict], width: int = MAX_WIDTH) -> list[s
         counts = [f"{number} {name}" for name, number in count_outcomes(group).items() if number]
         if counts:
             lines.append(f"{title}: " + ", ".join(counts))
-    return lines + textwrap.wrap(_ascii(plain_conclusion(verdicts)), width)
+    meant = (plain_conclusion(verdicts), open_fails_line(verdicts, manifest or {}))
+    return lines + [part for line in meant for part in textwrap.wrap(_ascii(line), width)]
 
 
 def _one_by_one(verdicts: Sequence[Verdict], past: set[tuple[str, str]], width: int) -> list[str]:

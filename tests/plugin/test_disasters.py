@@ -64,6 +64,13 @@ def test_stopping_at_the_first_failure_writes_results(shared: Project) -> None:
     assert result.parseoutcomes() == {"failed": 1, "passed": 6}
     result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
     assert_whole(shared, artifacts)
+    # The report tells what the command line asked for, which no file of the level does.
+    report, lenient = (
+        (shared.folder(artifacts=one) / "report.html").read_text(encoding="utf-8")
+        for one in (artifacts, None)
+    )
+    assert "1 required claim fails the run: 1 inconclusive, which counts as failed" in report
+    assert "fails the run: 1 inconclusive" not in lenient
 
 
 @pytest.mark.usefixtures("undisturbed")

@@ -167,7 +167,8 @@ def test_a_level_says_where_its_layer_comes_from(
     result.stdout.fnmatch_lines(
         [
             "steering: layer 2 by default: layer_test has decided nothing yet; provisional, *",
-            "steering: confirms layer2-add-alpha2 by default: alpha_sweep has decided nothing yet*",
+            "steering: layer2-add-alpha2 is run on fresh prompts, harm_confirm, by default: "
+            "alpha_sweep has decided nothing yet*",
             "provisional: it rests on a default or a screen*",
         ]
     )
@@ -291,10 +292,11 @@ def test_the_ladder_is_climbed_in_order(levels: Project, tmp_path: Path) -> None
             "ladder: smoke took *",
             "ladder: next: layer_test, * completions, * to generate, about * min",
             "ladder: layer_test took *",
-            "ladder: best layer: no cell qualifies to raise refusal",
+            "ladder: choice of a layer: no cell qualifies to raise refusal; with the prompts drawn "
+            "anew 200 times it would be nothing in 100%",
             "ladder: next: full, *",
             "ladder: full took *",
-            "ladder: confirmed to raise refusal: layer2-add-alpha2 *",
+            "ladder: layer2-add-alpha2 to raise refusal: run again on fresh prompts (harm_confirm*",
             "ladder: provisional: *",
         ]
     )

@@ -108,6 +108,7 @@ def test_a_claim_left_open_fails_where_the_level_says_so(contradicted: pytest.Ru
         [
             "*_ test_alpha_raises_refusal[[]layer1-add-alpha2] _*",
             "alpha_raises_refusal [[]layer1-add-alpha2]: *: inconclusive; about * prompts *",
+            "2 required claims fail the run: 1 contradicted, 1 inconclusive, which counts as*",
         ]
     )
 

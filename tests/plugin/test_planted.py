@@ -120,9 +120,10 @@ def learned(planted: Project) -> dict[int, Direction]:
 
 def test_the_planted_layer_is_decided_on(planted: Project) -> None:
     path = planted.artifacts / "decisions" / "layer_test.json"
-    chosen = json.loads(path.read_text(encoding="utf-8"))["layer"]["chosen"]
-    assert chosen["layer"] == PLANTED_LAYER
-    assert chosen["same_layer_share"] == 1
+    decided = json.loads(path.read_text(encoding="utf-8"))["layer"]
+    assert decided["chosen"]["layer"] == PLANTED_LAYER
+    assert decided["resamples"]["layers"] == {str(PLANTED_LAYER): 1}
+    assert decided["resamples"]["nothing"] == 0
 
 
 def test_the_learned_direction_is_the_planted_one(learned: dict[int, Direction]) -> None:

@@ -126,7 +126,7 @@ def test_a_decision_that_does_not_tell_is_of_an_older_format(tmp_path: Path) -> 
     folder = write(tmp_path, record("layer_test", **LAYER) | {"format": 1})
     plan = planned("alpha_sweep", folder)
     assert (plan.layers, plan.provisional) == ((12,), True)
-    assert "is of format 1, expected 3" in plan.notes[0]
+    assert "is of format 1, expected 4" in plan.notes[0]
 
 
 def test_a_provisional_decision_stays_provisional(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_named_layer_goes_before_the_decision(tmp_path: Path) -> None:
         ('{"format": 1', "{path} is damaged (JSONDecodeError: "),
         ("[]", "{path} is damaged (TypeError: "),
         ("{}", "{path} is damaged (KeyError: 'format')"),
-        ({"format": 9}, "{path} is of format 9, expected 3"),
+        ({"format": 9}, "{path} is of format 9, expected 4"),
         ({"profile": "0"}, "{path} is stale: it was decided on model 'embedded', with other set"),
         (
             {"model": {"name": "tiny", "n_layers": 2, "d_model": 8, "fingerprint": "a"}},
@@ -188,6 +188,11 @@ def test_operating_points_are_confirmed_for_both_goals(tmp_path: Path) -> None:
     plan = planned("full", folder)
     assert plan.confirmed_cells == [Cell(16, "add", 4), Cell(16, "ablate", 1)]
     assert plan.provisional is False
+    # To be run again is not to be confirmed.
+    assert plan.notes[0] == (
+        "layer16-add-alpha4 (to raise refusal) and layer16-ablate-alpha1 (to lower refusal), "
+        "chosen by alpha_sweep, are run again on fresh prompts, harm_confirm"
+    )
     assert plan.splits_of[Cell(16, "add", 4)] == (
         "harm_train", "harm_test", "benign", "harm_confirm"
     )  # fmt: skip
@@ -237,22 +242,29 @@ def test_controls_of_ablation_stand_beside_those_of_adding(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("points", "cells", "note"),
     [
-        (None, [Cell(12, "add", 4)], "confirms layer12-add-alpha4 by default: alpha_sweep has"),
+        (
+            None,
+            [Cell(12, "add", 4)],
+            "layer12-add-alpha4 is run on fresh prompts, harm_confirm, by default: alpha_sweep has",
+        ),
         (
             {"raise": {"chosen": None}, "lower": {"chosen": None}},
             [Cell(12, "add", 4)],
-            "confirms layer12-add-alpha4 by default: alpha_sweep has chosen no operating point",
+            "layer12-add-alpha4 is run on fresh prompts, harm_confirm, by default: alpha_sweep has "
+            "chosen no operating point; provisional, run alpha_sweep first",
         ),
         (
             {"raise": {"chosen": None}, "lower": {"chosen": LOWER}},
             [Cell(16, "ablate", 1), Cell(12, "add", 4)],
-            "confirms layer16-ablate-alpha1 to lower refusal on harm_confirm, chosen by "
-            "alpha_sweep; it chose no cell to raise refusal, so layer12-add-alpha4 is run by",
+            "layer16-ablate-alpha1 (to lower refusal), chosen by alpha_sweep, is run again on "
+            "fresh prompts, harm_confirm; it chose no cell to raise refusal, so "
+            "layer12-add-alpha4 is run by",
         ),
         (
             {"raise": {"chosen": {"layer": 1}}},
             [Cell(12, "add", 4)],
-            "confirms layer12-add-alpha4 by default: the decision of alpha_sweep is damaged",
+            "layer12-add-alpha4 is run on fresh prompts, harm_confirm, by default: the decision of "
+            "alpha_sweep is damaged",
         ),
     ],
 )

@@ -56,6 +56,28 @@ def test_prompting_wins_by_less_effect_where_steering_costs_more_than_it_gains()
     assert found["wins"]
 
 
+def test_what_loses_least_is_not_called_best() -> None:
+    scores = prompted(False, True)
+    sentence = compare_prompting(scores, PROMPTED, Coherence())["sentence"]  # type: ignore[index]
+    assert "of the steered cells layer12-add-alpha2 has the most effect less cost (+." in sentence
+    costly = (scores["alpha"] > 0) & (scores["split"] == "benign")
+    scores.loc[costly, "is_helpful"] = False
+    found = compare_prompting(scores, PROMPTED, Coherence())
+    assert found is not None
+    assert (
+        "no steered cell gains more than it costs, layer12-add-alpha2 loses least (-."
+        in (found["sentence"])
+    )
+    assert "best" not in found["sentence"]
+    cost = [found["best_steered"][f"benign_cost{bound}"] for bound in ("_low", "", "_high")]
+    assert 0 < cost[0] < cost[1] < cost[2]
+    low, value, high = (f"{bound:.2f}".removeprefix("0") for bound in cost)
+    assert (
+        f"at a benign cost of {value} [{low}, {high}]; prompting does not win"
+        in (found["sentence"])
+    )
+
+
 def test_the_trade_off_shows_the_prompt_as_a_mark_of_its_own_with_its_bars() -> None:
     scores = prompted(True, True)
     found = compare_prompting(scores, PROMPTED, Coherence())

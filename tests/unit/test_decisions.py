@@ -115,6 +115,19 @@ class TestBestLayer:
         ]
         assert decisions.best_layer(scores, [], cost_weight=0.5)["chosen"]["layer"] == 12
 
+    def test_the_reason_tells_effect_and_cost_with_their_intervals(self) -> None:
+        decision = decisions.best_layer(level(l8=(0.1, 0.05), l12=(0.6, 0.10)), [])
+        chosen = decision["chosen"]
+        assert chosen["benign_cost_low"] < chosen["benign_cost"] < chosen["benign_cost_high"]
+        cost = f"[.0{100 * chosen['benign_cost_low']:.0f}, .{100 * chosen['benign_cost_high']:.0f}]"
+        assert decision["reason"].startswith(
+            "layer12-add-alpha2 alone of 2 cells qualifies: effect +.40 ["
+        )
+        assert decision["reason"].endswith(f"] less benign cost .05 {cost} is +.35")
+        two = decisions.best_layer(level(l8=(0.3, 0.05), l12=(0.6, 0.10)), [], cost_weight=2)
+        assert "has the most effect less benign cost of 2 qualifying cells" in two["reason"]
+        assert "less 2 x benign cost" in two["reason"]
+
     def test_no_layer_qualifies_where_none_raises_refusal(self) -> None:
         decision = decisions.best_layer(level(l8=(0.2, 0.05), l12=(0.1, 0.05)), [])
         assert decision["chosen"] is None
@@ -133,35 +146,16 @@ class TestBestLayer:
         assert list(decision["left_out"]) == [L12.id]
 
 
-class TestBootstrap:
-    def test_a_clear_winner_is_always_picked(self) -> None:
-        decision = decisions.best_layer(level(l8=(0.22, 0.05), l12=(0.8, 0.05)), [])
-        assert decision["chosen"]["same_layer_share"] == 1.0
-        assert "in 100% of resamples" in decision["reason"]
-
-    def rivals(self, one: Cell, other: Cell) -> pd.DataFrame:
-        """Two cells of equal effect, each by prompts that the other leaves alone."""
-        blocks = []
-        for cell, start in ((one, 0), (other, 50)):
-            blocks.append(block(cell, "harm_test", share(0.5, 100, start=start)))
-            blocks.append(block(cell, "benign", share(0.05, 100)))
-        for cell in {one.baseline, other.baseline}:
-            blocks.append(block(cell, "harm_test", share(0.2, 100)))
-            blocks.append(block(cell, "benign", share(0.05, 100)))
-        return pd.concat(blocks)
-
-    def test_a_toss_up_says_so(self) -> None:
-        chosen = decisions.best_layer(self.rivals(L8, L16), [])["chosen"]
-        assert 0.3 < chosen["same_layer_share"] < 0.7
-
-    def test_alphas_of_one_layer_are_one_layer(self) -> None:
-        chosen = decisions.best_layer(self.rivals(L12, L12_HIGH), [])["chosen"]
-        assert chosen["same_layer_share"] == 1.0
-        assert 0.3 < chosen["same_cell_share"] < 0.7
-
-    def test_the_seed_fixes_it(self) -> None:
-        scores = level(l8=(0.45, 0.05), l12=(0.5, 0.08))
-        assert decisions.best_layer(scores, [], seed=3) == decisions.best_layer(scores, [], seed=3)
+class TestResampledChoices:
+    def test_nothing_is_an_outcome_with_its_share(self) -> None:
+        one, other = {"cell": L8.id, "layer": 8}, {"cell": L12.id, "layer": 12}
+        high = {"cell": L12_HIGH.id, "layer": 12}
+        assert decisions.resampled_choices([other, None, high, other, one]) == {
+            "draws": 5,
+            "nothing": 0.2,
+            "cells": {L12.id: 0.4, L12_HIGH.id: 0.2, L8.id: 0.2},
+            "layers": {"12": 0.6, "8": 0.2},
+        }
 
 
 class TestOperatingPoints:
@@ -218,6 +212,8 @@ class TestConfirm:
         assert found["optimism"] == pytest.approx(0.1)
         assert found["optimism_low"] < 0.1 < found["optimism_high"]
         assert found["n"] == 150
+        assert found["benign_cost"] == pytest.approx(0)
+        assert found["benign_cost_low"] == 0 < found["benign_cost_high"]
         json.dumps(found, allow_nan=False)
 
     def test_for_lowering_the_fall_is_the_effect(self) -> None:

@@ -91,8 +91,8 @@ class TestWords:
     @pytest.mark.parametrize(
         ("outcomes", "said"),
         [
-            (["pass"], "The data support the required claim on"),
-            (["pass", "pass"], "The data support the required 2 claims"),
+            (["pass"], "The data support the required claim (coherence) on"),
+            (["pass", "pass"], "The data support the required 2 claims (coherence) on"),
             (["fail"], "The data contradict the required claim (coherence)"),
             (["fail", "error", "pass"], "contradict 1 of the 3 required claims (coherence)"),
             (["error", "inconclusive"], "1 of 2 required claims could not be judged"),
@@ -149,6 +149,50 @@ class TestWords:
         for times, said in ((1, "of its rank"), (3, "of its rank × 3")):
             details = {"method": "rank", "rank_times": times}
             assert labels.p_kind(make_verdict("beats_controls", "pass", details=details)) == said
+
+    def test_claims_about_the_unsteered_model_do_not_say_that_steering_works(self) -> None:
+        unsteered = [make_verdict(c, "pass") for c in ("baseline_refusal", "direction_is_real")]
+        steered = [*unsteered, make_verdict("coherence", "fail", required=False)]
+        assert not labels.requires_steering(steered)
+        for verdicts in (unsteered, steered):
+            said = labels.plain_conclusion(verdicts)
+            assert "(baseline_refusal, direction_is_real)" in said
+            assert "does not say whether steering works" in said
+        required = [*unsteered, make_verdict("coherence", "pass")]
+        assert labels.requires_steering(required)
+        assert "steering works" not in labels.plain_conclusion(required)
+
+    def test_open_claims_that_count_as_failed_are_told_where_they_make_a_difference(self) -> None:
+        strict, lenient = {"config": {"inconclusive": "fail"}}, {"config": {}}
+        verdicts = [make_verdict("coherence", o) for o in ("fail", "inconclusive", "pass")]
+        assert labels.open_fails_line(verdicts, strict) == (
+            "2 required claims fail the run: 1 contradicted, 1 inconclusive, which counts as "
+            "failed here (inconclusive: fail)."
+        )
+        assert labels.open_fails_line(verdicts[1:], strict).startswith("1 required claim fails")
+        # What the command line said goes before the file.
+        assert labels.open_fails_line(verdicts, lenient | {"inconclusive": "fail"})
+        assert labels.open_fails_line(verdicts, strict | {"inconclusive": "pass"}) == ""
+        assert labels.open_fails_line(verdicts, lenient) == ""
+        assert labels.open_fails_line([verdicts[0], verdicts[2]], strict) == ""
+        exploratory = [make_verdict("coherence", "inconclusive", required=False)]
+        assert labels.open_fails_line(exploratory, strict) == ""
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("its layer is best", "Its layer is best"),
+            ("log-odds of refusal: rank 5", "Log-odds of refusal: rank 5"),
+            ("provisional: it rests", "Provisional: it rests"),
+            ("layer16-add-alpha1 alone", "layer16-add-alpha1 alone"),
+            ("benign_side_effect fails", "benign_side_effect fails"),
+            ("", ""),
+        ],
+    )
+    def test_a_sentence_begins_with_a_capital_but_names_are_left_alone(
+        self, text: str, shown: str
+    ) -> None:
+        assert labels.sentence(text) == shown
 
 
 class TestCoherence:
