@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 2 for bad input."""
+    """Run the command; returns the exit code, 2 for bad input, 130 for Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     after = given.index("--") if "--" in given else len(given)
     chosen = _parser().parse_args(given[:after])
@@ -25,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SteeringError as error:
         print(f"steering-reliability: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("steering-reliability: interrupted", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -71,7 +71,7 @@ def climb(ladder: Ladder, say: Callable[[str], object]) -> int:
     worst = PASSED
     for position, level in enumerate(levels):
         started = time.monotonic()
-        code = subprocess.run(_command(ladder, level), check=False).returncode
+        code = _ended(_command(ladder, level))
         _tell(ladder, level, time.monotonic() - started, say)
         worst = worst or code
         rest = levels[position + 1 :]
@@ -83,6 +83,16 @@ def climb(ladder: Ladder, say: Callable[[str], object]) -> int:
             cost = costs(ladder, levels[: position + 2])[rest[0]]
             say(f"next: {rest[0]}, {_cost_text(cost)}")
     return worst
+
+
+def _ended(command: Sequence[str]) -> int:
+    """The exit code of a session, which Ctrl-C reaches too: it is left to write its results."""
+    with subprocess.Popen(command) as session:
+        while True:
+            try:
+                return session.wait()
+            except KeyboardInterrupt:
+                continue
 
 
 def timeline(ladder: Ladder) -> list[str]:

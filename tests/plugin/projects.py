@@ -201,11 +201,11 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=_hear_interrupts,
+            preexec_fn=hear_interrupts,
         )
 
 
-def _hear_interrupts() -> None:
+def hear_interrupts() -> None:
     # A process started in the background ignores Ctrl-C, and so would everything below it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

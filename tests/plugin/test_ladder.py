@@ -15,7 +15,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from projects import PER_SPLIT, SPLITS, Project, clean_environment, counts, finished, stored
+from projects import (
+    PER_SPLIT,
+    SPLITS,
+    Project,
+    clean_environment,
+    counts,
+    finished,
+    hear_interrupts,
+    stored,
+)
 
 from steering_reliability.ladder.choices import FORMAT
 
@@ -23,6 +32,7 @@ PROMPTS = {
     "per_split": PER_SPLIT,
     "splits": {split: f"{split}.jsonl" for split in [*SPLITS, "harm_confirm"]},
 }
+LAST_OF_SMOKE = "test_cell_is_complete[layer2-add-alpha2]"
 CONTROLS = {"random": 2, "shuffled": 1, "reversed": True, "split": "harm_test"}
 LAYERS: dict[str, Any] = {
     "run": "layer_comparison",
@@ -268,19 +278,26 @@ def test_operating_points_are_ranked_for_what_they_were_chosen_for(
 
 def climb(project: Project, *arguments: str, artifacts: Path) -> pytest.RunResult:
     started = time.monotonic()
+    return finished(start_climb(project, *arguments, artifacts=artifacts), started)
+
+
+def start_climb(
+    project: Project, *arguments: str, artifacts: Path, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     code = "import sys; from steering_reliability.cli import main; sys.exit(main())"
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [
             *(sys.executable, "-c", code, "ladder", "experiments"),
             *(f"--model={project.model}", f"--artifacts={artifacts}", *arguments),
         ],
         cwd=project.root,
-        env=clean_environment(),
+        env=clean_environment(environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
-    return finished(process, started)
 
 
 def test_the_ladder_is_climbed_in_order(levels: Project, tmp_path: Path) -> None:
@@ -316,6 +333,23 @@ def test_a_level_that_fails_stops_the_ladder(
     assert ("ladder: layer_test took" in text) == keep_going
     stopped = "ladder: smoke did not pass, so layer_test did not run; --keep-going climbs on"
     assert (stopped in text) != keep_going
+
+
+def test_interrupting_the_ladder_lets_the_level_write_its_results(
+    levels: Project, tmp_path: Path
+) -> None:
+    reached, artifacts = tmp_path / "reached", tmp_path / "artifacts"
+    process = start_climb(
+        levels, artifacts=artifacts, environment={"TEST_DISASTER": f"{reached} {LAST_OF_SMOKE}"}
+    )
+    while not reached.exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    result = finished(process)
+    assert result.ret == pytest.ExitCode.INTERRUPTED, f"{result.stdout}{result.stderr}"
+    assert "Traceback" not in f"{result.stdout}{result.stderr}"
+    assert (artifacts / "tables" / "summary.csv").exists()
+    assert "smoke did not pass, so layer_test, full did not run" in result.stdout.str()
 
 
 def test_a_level_tells_what_a_screen_would_have_picked(tmp_path: Path, model: Path) -> None:
