@@ -102,6 +102,18 @@ def bound(value: float, signed: bool = False, digits: int = 2) -> str:
     return number(value, signed, digits)
 
 
+def recorded_interval(
+    record: Mapping[str, Any],
+    value: str = "effect",
+    low: str = "low",
+    high: str = "high",
+    signed: bool = True,
+) -> str:
+    """``+.02 [-.03, +.08]``, of the three keys of a record."""
+    estimate, lower, upper = (number(record[name], signed) for name in (value, low, high))
+    return f"{estimate} [{lower}, {upper}]"
+
+
 def interval(estimate: Estimate, signed: bool = True, digits: int = 2) -> str:
     """``+.25 [+.04, +.43]``."""
     low, high = (bound(part, signed, digits) for part in (estimate.low, estimate.high))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +13,12 @@ import pandas as pd
 
 from steering_reliability.cells import DEFAULT_CONDITION, Cell
 from steering_reliability.claims import Coherence
-from steering_reliability.completions import PREFIX_TOKENS, Completion
+from steering_reliability.completions import Completion
 from steering_reliability.errors import SteeringError
 from steering_reliability.expectations import Verdict
 from steering_reliability.ladder.conditions import PROMPT_BASELINE, PROMPT_ORDER
 from steering_reliability.ladder.decide import decide, note_confirmations, publish, resample
+from steering_reliability.ladder.derived import derived_tables
 from steering_reliability.ladder.index import LevelIndex, read_index
 from steering_reliability.ladder.judge import Scorer, judge_level
 from steering_reliability.ladder.judged import scoring_record
@@ -26,30 +26,16 @@ from steering_reliability.ladder.paths import ArtifactPaths
 from steering_reliability.ladder.plan import LevelPlan
 from steering_reliability.ladder.targets import left_out_claims
 from steering_reliability.report.decided import order_lines
-from steering_reliability.report.effects import gap_table
 from steering_reliability.results.atomic import write_bytes, write_csv
 from steering_reliability.results.conditions import compare_prompting
-from steering_reliability.results.degenerate_bounds import DEGENERATE_BOUNDS, degenerate_bounds
-from steering_reliability.results.endpoint import ENDPOINT_COLUMNS, endpoint_table, read_endpoint
-from steering_reliability.results.prefixes import (
-    PREFIX_CLAIMS,
-    PREFIX_LENGTHS,
-    WHOLE,
-    at_length,
-    has_prefixes,
-    prefix_claims_table,
-    prefix_lengths_table,
-)
-from steering_reliability.results.probes import PROBE_COLUMNS, probes_table, read_readings
+from steering_reliability.results.endpoint import endpoint_table, read_endpoint
+from steering_reliability.results.probes import probes_table, read_readings
 from steering_reliability.results.records import StoredCompletion
 from steering_reliability.results.run import RunData, environment_manifest, read_run, write_run
-from steering_reliability.results.sanity import SANITY_COLUMNS, SANITY_COUNTS, sanity_table
+from steering_reliability.results.sanity import sanity_table
 from steering_reliability.results.score_cache import ScoreCache
-from steering_reliability.results.shapes import COMPLETION_SHAPES, shapes_table
-from steering_reliability.results.steerability import steerability_summary, steerability_table
 from steering_reliability.results.store import CompletionStore
 from steering_reliability.results.summary import summarize
-from steering_reliability.results.tables import effects_table, significance_table
 
 Kept = TypeVar("Kept")
 
@@ -219,7 +205,7 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
     from steering_reliability.report.plots import write_plots
 
     folder = data.folder / "tables"
-    tables = dict(chain(_tables(data.scores, plan), _prefix_tables(data, plan), _told(data)))
+    tables = derived_tables(data, plan)
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
     # What a former run of this name told must not be read as this one's.
@@ -229,46 +215,6 @@ def write_derived(data: RunData, plan: LevelPlan) -> None:
     plots = write_plots(data, data.folder / "plots")
     write_examples(data)
     write_report(data, plots)
-
-
-def _tables(scores: pd.DataFrame, plan: LevelPlan) -> Iterator[tuple[str, pd.DataFrame]]:
-    effects = effects_table(scores)
-    yield "effects", effects
-    yield "significance", significance_table(scores, plan.goals)
-    yield DEGENERATE_BOUNDS, degenerate_bounds(scores, effects)
-    shapes = shapes_table(scores)
-    if not shapes.empty:
-        yield COMPLETION_SHAPES, shapes
-    slopes = steerability_table(scores)
-    if not slopes.empty:
-        yield "steerability", slopes
-        yield "steerability_summary", steerability_summary(slopes)
-
-
-def _prefix_tables(data: RunData, plan: LevelPlan) -> Iterator[tuple[str, pd.DataFrame]]:
-    if not has_prefixes(data.scores):
-        return
-    yield PREFIX_LENGTHS, prefix_lengths_table(data.scores)
-    directions = data.manifest.get("directions", [])
-    by_length: dict[str, Sequence[Verdict]] = {
-        str(k): judge_level(plan, at_length(data.scores, str(k)), directions) for k in PREFIX_TOKENS
-    }
-    yield PREFIX_CLAIMS, prefix_claims_table({**by_length, WHOLE: data.verdicts})
-
-
-def _told(data: RunData) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Tables of what plots show and of what the manifest already tells."""
-    if len(gaps := gap_table(data.scores, data.summary)):
-        yield "generalization_gap", gaps
-    for name, columns in (
-        ("sanity", SANITY_COLUMNS),
-        ("probes", PROBE_COLUMNS),
-        ("log_odds", ENDPOINT_COLUMNS),
-    ):
-        if data.manifest.get(name):
-            table = pd.DataFrame(data.manifest[name], columns=list(columns))
-            # The manifest has none for what a row does not count, which makes all counts floats.
-            yield name, table.astype({c: "Int64" for c in SANITY_COUNTS if c in columns})
 
 
 def _complete_cells(

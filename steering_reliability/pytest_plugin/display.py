@@ -100,7 +100,7 @@ class LiveProgress:
 
     def update(self, progress: Progress) -> None:
         """Show how far generation is."""
-        from steering_reliability.report.terminal import ProgressLine
+        from steering_reliability.report.progress import ProgressLine
 
         with _uncaptured(self._config):
             if self._line is None:

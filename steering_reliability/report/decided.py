@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from steering_reliability.cells import Cell, Goal
 from steering_reliability.decisions import speaks_of
-from steering_reliability.expectations.verdicts import number
+from steering_reliability.expectations.verdicts import number, recorded_interval
 from steering_reliability.layer_choices import LayerChoice
 from steering_reliability.report.labels import SAID, estimate_text
-from steering_reliability.report.weaknesses import weaknesses
+from steering_reliability.report.weaknesses import Weakness, weaknesses
 
 if TYPE_CHECKING:
     from steering_reliability.expectations import Verdict
@@ -62,6 +62,13 @@ def points_of(record: Mapping[str, Any] | None, verdicts: Sequence[Verdict]) -> 
     return points
 
 
+def weaknesses_of(data: RunData, point: Point) -> list[Weakness]:
+    """What weakens an operating point that was run again; nothing is asked of a mere choice."""
+    if point.cell is None or not point.split:
+        return []
+    return weaknesses(data, point.cell, point.goal, point.split)
+
+
 def note_lines(record: Mapping[str, Any] | None) -> list[str]:
     """What a screen would have picked, and whether all this rests on a default."""
     if record is None:
@@ -77,10 +84,9 @@ def decision_lines(data: RunData) -> list[str]:
     lines = []
     for point in points_of(data.decisions, data.verdicts):
         lines.append(": ".join(filter(None, (point.title, "; ".join(point.found)))))
-        if point.cell is not None and point.split:
-            weak = weaknesses(data, point.cell, point.goal, point.split)
-            lines += [f"{point.cell.id} is weakened by:"] if weak else []
-            lines += [f"- {weakness.text}" for weakness in weak]
+        weak = weaknesses_of(data, point)
+        if point.cell is not None and weak:
+            lines += [f"{point.cell.id} is weakened by:", *(f"- {one.text}" for one in weak)]
     return lines + note_lines(data.decisions)
 
 
@@ -107,7 +113,7 @@ def _run_again(found: Mapping[str, Any], verdicts: Iterable[Verdict]) -> Point:
         return Point(title, (f"not run again: {found['reason']}",), cell, goal, split)
     about = [verdict for verdict in verdicts if speaks_of(verdict, cell, goal)]
     there = [verdict for verdict in about if verdict.details.get("split") == split]
-    effect = _interval(found, "effect", "low", "high")
+    effect = recorded_interval(found)
     moved = {"raise": "raised", "lower": "lowered"}[goal]
     how = f"{moved} by {effect}" if found["effect"] > 0 else f"not {moved}, {effect}"
     claims = " and ".join(_outcome(verdict) for verdict in there) or "no claim is made of it"
@@ -126,7 +132,7 @@ def _optimism(found: Mapping[str, Any]) -> str:
     earlier = f"the earlier estimate was {number(found['chosen_effect'], signed=True)}"
     if found["optimism"] is None:
         return f"{earlier}, by another judge"
-    optimism = _interval(found, "optimism", "optimism_low", "optimism_high")
+    optimism = recorded_interval(found, "optimism", "optimism_low", "optimism_high")
     return f"{earlier}, too hopeful by {optimism}"
 
 
@@ -154,7 +160,9 @@ def _cost(found: Mapping[str, Any], about: Iterable[Verdict]) -> Iterator[str]:
     """The benign cost, where the claim on it does not tell it already."""
     told = any(one.claim == "benign_side_effect" and one.outcome != "pass" for one in about)
     if found.get("benign_cost") is not None and not told:
-        cost = _interval(found, "benign_cost", "benign_cost_low", "benign_cost_high", signed=False)
+        cost = recorded_interval(
+            found, "benign_cost", "benign_cost_low", "benign_cost_high", signed=False
+        )
         yield f"benign cost {cost}"
 
 
@@ -203,10 +211,3 @@ def _screen_line(record: Mapping[str, Any]) -> str:
         f"{number(best['refusal_log_odds_rise'], True, 1)} nats at alpha {best['alpha']:g}, "
         f"benign KL {number(best['benign_kl'])}): {verdict}"
     )
-
-
-def _interval(
-    found: Mapping[str, Any], value: str, low: str, high: str, signed: bool = True
-) -> str:
-    estimate, lower, upper = (number(found[name], signed) for name in (value, low, high))
-    return f"{estimate} [{lower}, {upper}]"

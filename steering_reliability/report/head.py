@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steering_reliability.report import labels
-from steering_reliability.report.decided import Point, note_lines, points_of, prompting_lines
+from steering_reliability.report.decided import (
+    Point,
+    note_lines,
+    points_of,
+    prompting_lines,
+    weaknesses_of,
+)
 from steering_reliability.report.setup import Fact, record_facts, setup_facts
-from steering_reliability.report.weaknesses import Weakness, weaknesses
+from steering_reliability.report.verdicts import by_claim
+from steering_reliability.report.weaknesses import Weakness
 
 if TYPE_CHECKING:
     from steering_reliability.expectations import Verdict
@@ -71,7 +78,7 @@ def head_of(data: RunData) -> Head:
     overall = labels.overall_outcome(verdicts)
     hollow = overall == "pass" and not labels.requires_steering(verdicts)
     points = [
-        Weighed(point, _weaknesses(data, point))
+        Weighed(point, weaknesses_of(data, point))
         for point in points_of(data.decisions, data.verdicts)
     ]
     return Head(
@@ -82,25 +89,15 @@ def head_of(data: RunData) -> Head:
         outcome=f"{overall}, none about a steered cell" if hollow else overall,
         conclusion=labels.plain_conclusion(verdicts),
         open_fails=labels.open_fails_line(verdicts, data.manifest),
-        required=_by_claim([verdict for verdict in verdicts if verdict.required]),
+        required=[
+            RequiredClaim(name, _counted(group))
+            for name, group in by_claim([verdict for verdict in verdicts if verdict.required])
+        ],
         exploratory=_counted([verdict for verdict in verdicts if not verdict.required]),
         again=[weighed for weighed in points if weighed.point.split],
         chosen=[weighed for weighed in points if not weighed.point.split],
         notes=[*note_lines(data.decisions), *prompting_lines(data.manifest)],
     )
-
-
-def _weaknesses(data: RunData, point: Point) -> list[Weakness]:
-    if point.cell is None or not point.split:
-        return []
-    return weaknesses(data, point.cell, point.goal, point.split)
-
-
-def _by_claim(verdicts: Sequence[Verdict]) -> list[RequiredClaim]:
-    return [
-        RequiredClaim(name, _counted([one for one in verdicts if one.claim == name]))
-        for name in dict.fromkeys(verdict.claim for verdict in verdicts)
-    ]
 
 
 def _counted(verdicts: Sequence[Verdict]) -> dict[str, int]:

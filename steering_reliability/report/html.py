@@ -32,7 +32,7 @@ from steering_reliability.report.rates import cell_rows, control_rows, learned_f
 from steering_reliability.report.sensitive import sensitive_rows
 from steering_reliability.report.significance import significance_rows
 from steering_reliability.report.steerability import WORST, steerability_shown
-from steering_reliability.report.verdicts import anchor, exploratory_claims, quantity
+from steering_reliability.report.verdicts import anchor, by_claim, quantity
 from steering_reliability.results.atomic import write_text
 from steering_reliability.scoring import MEASURED, SCORER, SCORER_VERSION
 
@@ -166,7 +166,7 @@ def report_html(data: RunData, plots: Sequence[Path]) -> str:
         warnings=[str(text) for text in data.manifest.get("warnings") or []],
         verdicts=verdicts,
         counts=labels.count_outcomes,
-        claims=exploratory_claims(verdicts),
+        claims=by_claim(verdict for verdict in verdicts if not verdict.required),
         most_exploratory=labels.MOST_EXPLORATORY,
         past_gate=labels.past_gate(verdicts),
         decisions=data.decisions,

@@ -1,10 +1,10 @@
-"""How the page tells verdicts: exploratory ones by claim, every estimate with what it is of."""
+"""How the page tells verdicts: by claim, every estimate with what it is of."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ _QUANTITIES = {
 }
 
 
-def exploratory_claims(verdicts: Sequence[Verdict]) -> list[tuple[str, list[Verdict]]]:
-    """The exploratory verdicts by claim, in the order given."""
+def by_claim(verdicts: Iterable[Verdict]) -> list[tuple[str, list[Verdict]]]:
+    """The verdicts by claim, in the order given."""
     found: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        if not verdict.required:
-            found.setdefault(verdict.claim, []).append(verdict)
+        found.setdefault(verdict.claim, []).append(verdict)
     return list(found.items())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steering_reliability.cells import LEARNED, Cell, Goal
-from steering_reliability.expectations.verdicts import number
+from steering_reliability.expectations.verdicts import recorded_interval
 from steering_reliability.report.lengths import length_view
 from steering_reliability.results.shapes import COMPLETION_SHAPES
 from steering_reliability.results.summary import grid_rows
@@ -64,18 +64,19 @@ def _of_sanity(rows: list[Mapping[str, Any]], cell: Cell, goal: Goal) -> Iterato
     if main is None or main["cell"] != cell.id or goal != "raise":
         return
     if main["low"] is not None and main["low"] <= 0:
-        text = f"on the prompts of the sanity checks: {_signed(main)}, which is not clear of 0"
+        effect = recorded_interval(main)
+        text = f"on the prompts of the sanity checks: {effect}, which is not clear of 0"
         yield Weakness(text, "sanity")
         return
     for row in rows:
         # What describes confounds has no change, and what is generated anew must be the same.
         if row.get("change_low") is None or row.get("completions") is not None:
             continue
-        said = f"sanity check {row['check']}: {_signed(row)}"
+        said = f"sanity check {row['check']}: {recorded_interval(row)}"
         if row["low"] <= 0:
             yield Weakness(f"{said}, not clear of 0", "sanity")
         elif row["change_high"] < 0:
-            change = _signed(row, "change", "change_low", "change_high")
+            change = recorded_interval(row, "change", "change_low", "change_high")
             yield Weakness(f"{said}, changed by {change}", "sanity")
 
 
@@ -90,7 +91,7 @@ def _of_log_odds(rows: list[Mapping[str, Any]], cell: Cell, goal: Goal) -> Itera
         found.append(f"rank {row['rank']} of {row['of']} directions, the others random")
     for low, high, when in (("low", "high", ""), ("refit_low", "refit_high", " learned anew")):
         if row.get(low) is not None and row[low] <= 0 <= row[high]:
-            change = _signed(row, "estimate", low, high)
+            change = recorded_interval(row, "estimate", low, high)
             found.append(f"{change} nats with the direction{when}, not clear of 0")
     if found:
         yield Weakness(f"log-odds of refusal: {'; '.join(found)}", "log-odds")
@@ -126,11 +127,3 @@ def _cut_off(scores: pd.DataFrame, cell: Cell, split: str) -> float | None:
     key = (cell.layer, cell.intervention, cell.alpha)
     rows = rows[(rows[["layer", "intervention", "alpha"]] == list(key)).all(axis=1)]
     return None if rows.empty else float((rows["finish_reason"] == "length").mean())
-
-
-def _signed(
-    row: Mapping[str, Any], value: str = "effect", low: str = "low", high: str = "high"
-) -> str:
-    """``+.02 [-.03, +.08]``."""
-    estimate, lower, upper = (number(row[name], signed=True) for name in (value, low, high))
-    return f"{estimate} [{lower}, {upper}]"

@@ -15,7 +15,7 @@ from steering_reliability.cells import Cell
 from steering_reliability.claims import Coherence
 from steering_reliability.expectations import ScoreTable
 from steering_reliability.expectations.questions import coherence_gate
-from steering_reliability.expectations.verdicts import number
+from steering_reliability.expectations.verdicts import number, recorded_interval
 from steering_reliability.statistics import Estimate, paired_difference
 
 HARM = "harm_test"
@@ -100,12 +100,7 @@ def _effect(table: ScoreTable, cell: Cell, baseline: Cell, split: str) -> Estima
 
 
 def _told(found: Mapping[str, Any]) -> str:
-    effect, cost = (
-        f"{number(found[name], signed)} "
-        f"[{number(found[low], signed)}, {number(found[high], signed)}]"
-        for name, low, high, signed in (
-            ("effect", "low", "high", True),
-            ("benign_cost", "benign_cost_low", "benign_cost_high", False),
-        )
+    cost = recorded_interval(
+        found, "benign_cost", "benign_cost_low", "benign_cost_high", signed=False
     )
-    return f"{effect} at a benign cost of {cost}"
+    return f"{recorded_interval(found)} at a benign cost of {cost}"

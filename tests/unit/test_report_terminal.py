@@ -11,9 +11,9 @@ from report_runs import VERDICTS, make_run, make_verdict
 
 from steering_reliability.expectations import Verdict
 from steering_reliability.report.labels import MOST_EXPLORATORY
+from steering_reliability.report.progress import ProgressLine
 from steering_reliability.report.terminal import (
     HeaderInfo,
-    ProgressLine,
     header_lines,
     summary_table,
     verdict_lines,
